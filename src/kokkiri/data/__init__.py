@@ -1,0 +1,1 @@
+"""Sources, formats, tables, encoders, splits, batches."""
