@@ -1,7 +1,7 @@
 """Data: rows of raw tensors, an encoder that turns them into what a network takes, and the targets.
 
-`raw` is what was read (NaN where a number is missing); `encoder`, an `nn.Module` whose statistics come from training rows
-alone, makes `x` of it. The encoded rows are kept in memory when they fit, so that a batch costs one gather.
+`raw` is what was read (NaN where a number is missing); `encoder`, an `nn.Module` whose statistics come from training
+rows alone, makes `x` of it. The encoded rows are kept in memory when they fit, so that a batch costs one gather.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Data:
     schema: the table's columns as plain values (see `data.columns`), for new files and for the report.
     notes: what was noticed while reading, one sentence each.
     row_index: where each row stood in the source.
+    published: sets of rows that the data's authors set apart for testing, one tensor of row numbers a split.
     """
 
     raw: Mapping[str, Tensor]
@@ -99,6 +100,7 @@ class Data:
     schema: Any = None
     notes: tuple[str, ...] = ()
     row_index: Tensor | None = None
+    published: tuple[Tensor, ...] = ()
     _cache: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -138,5 +140,6 @@ class Data:
             raw={name: t[index] for name, t in self.raw.items()},
             y=self.y[index] if self.y is not None else None,
             row_index=self.row_index[index] if self.row_index is not None else index,
+            published=(),
             _cache={"x": self._cache["x"][index]} if "x" in self._cache else {},
         )
