@@ -19,8 +19,8 @@ class Status(Enum):
         "(b) The learning rate is too small: raise --lr."
     )
     DIVERGED = (
-        "the loss became infinite or not a number. (a) The learning rate is too large: divide --lr by 10. (b) A column has "
-        "extreme values: look at the data. (c) Gradients explode: --clip 1."
+        "the loss became infinite or not a number. (a) The learning rate is too large: divide --lr by 10. (b) A column "
+        "has extreme values: look at the data. (c) Gradients explode: --clip 1."
     )
 
 
@@ -29,7 +29,8 @@ class Curve:
     """Learning curves of R replicas at K moments, in nats per row (higher is better).
 
     steps: K step numbers. train: R lists of K mean log-likelihoods over the steps since the last moment; held_out: the
-    same over rows that no gradient has seen, empty where there are none. best: the step whose weights each replica kept.
+    same over rows that no gradient has seen, empty where there are none. best: the step whose weights each replica
+    kept.
     """
 
     steps: tuple[int, ...] = ()

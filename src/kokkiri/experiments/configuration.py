@@ -1,0 +1,134 @@
+"""One way to fit some data, as a value, and what comes of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kokkiri.data.splits import folds, random_split
+from kokkiri.herd import Herd, herd, reweight
+from kokkiri.likelihoods import Rescaled
+from kokkiri.posteriors.ensemble import Ensemble
+from kokkiri.posteriors.point import Point
+from kokkiri.records import Curve, Status
+from kokkiri.training.engines import Loop, Stack
+from kokkiri.training.held_out import HeldOut, held_out_rows, row_log_likelihoods
+from kokkiri.training.loop import Moment, train
+from kokkiri.training.plan import Plan
+from kokkiri.types import Likelihood, Optimizer, Prior
+
+Watch = Callable[[Moment], None]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """network: a module, or a function that makes one. held_out: the share of rows that a Point is stopped by; an
+    ensemble with folds is stopped by its folds. name: for the report."""
+
+    network: nn.Module | Callable[[], nn.Module]
+    likelihood: Likelihood
+    optimizer: Optimizer
+    prior: Prior
+    posterior: Point | Ensemble
+    plan: Plan
+    held_out: float = 0.1
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """herd: the trained models. rows: (M,) log-likelihood of each row under models that have not seen it, nats; empty
+    where all rows were trained on."""
+
+    configuration: Configuration
+    herd: Herd
+    likelihood: Likelihood  # in the target's own units
+    rows: Tensor
+    curve: Curve
+    status: Status
+    steps: int
+    seconds: float
+    wall: float
+    resumed: int
+    notes: tuple[str, ...]
+
+    @property
+    def held_out(self) -> float:
+        """Mean held-out log-likelihood, nats per row."""
+        return self.rows.mean().item() if len(self.rows) else math.nan
+
+    @property
+    def se(self) -> float:
+        """Its standard error."""
+        return (self.rows.std() / len(self.rows) ** 0.5).item() if len(self.rows) > 1 else math.nan
+
+
+def run(
+    configuration: Configuration,
+    data: Any,
+    *,
+    groups: Tensor | None = None,
+    engine: Loop | Stack | None = None,
+    checkpoints: Path | None = None,
+    watch: Watch | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Trains one configuration. groups: (N,) rows of one group are never on both sides of a held-out split."""
+    c, began, clock = configuration, time.process_time(), time.perf_counter()
+    target, stops = data.target, configuration.plan.patience is not None
+    likelihood = in_units(c.likelihood, target)
+    members = c.posterior.herd(c.network, seed=c.plan.seed)
+    classes = data.y if target is not None and target.kind == "category" else None
+    training, held = data, None
+    if stops and c.posterior.folds and len(data) >= 2 * c.posterior.size:
+        number = folds(len(data), c.posterior.size, c.plan.seed, y=classes, groups=groups)
+        seen = torch.stack([(number != k) for k in range(c.posterior.size)]).float()
+        members = replace(members, weight=seen)
+    elif stops and len(data) >= 10:
+        keep, out = random_split(len(data), c.held_out, c.plan.seed, y=classes, groups=groups)
+        training, held = data.rows(keep), data.rows(out)
+    last: Moment | None = None
+    moments = train(
+        members, training, likelihood, c.optimizer, c.prior, c.plan, held_out=held, engine=engine,
+        checkpoints=checkpoints, stop=stop,
+    )  # fmt: skip
+    for moment in moments:
+        last = moment
+        if watch is not None:
+            watch(moment)
+    assert last is not None
+    trained = last.herd
+    judged = held_out_rows(held, training, trained.weight, c.plan)
+    rows = row_log_likelihoods(trained, likelihood, judged) if judged is not None else torch.empty(0)
+    return Outcome(
+        c, trained, likelihood, rows, last.curve(), _status(last, c.plan, stops), last.step,
+        time.process_time() - began, time.perf_counter() - clock, last.resumed, (),
+    )  # fmt: skip
+
+
+def in_units(likelihood: Likelihood, target: Any) -> Likelihood:
+    """The likelihood in the target's own units, where the network answers in standardised ones."""
+    if target is None or target.kind != "number" or not likelihood.location_scale:
+        return likelihood
+    return Rescaled(likelihood, target.shift, target.scale)
+
+
+def _status(last: Moment, plan: Plan, stops: bool) -> Status:
+    if last.diverged and len(last.diverged) == len(last.train):
+        return Status.DIVERGED
+    if last.running and last.step < plan.steps:
+        return Status.INTERRUPTED
+    if not stops:
+        return Status.DONE
+    if not last.running:
+        return Status.STOPPED_EARLY
+    best = last.curve().best
+    rising = [b >= plan.steps for b in best]
+    return Status.NOT_CONVERGED if sum(rising) > len(rising) / 2 else Status.DONE

@@ -1,0 +1,24 @@
+"""The most probable parameters alone (maximum a posteriori): the ordinary way to train a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from kokkiri.herd import Herd, herd
+from kokkiri.posteriors.members import member_seeds
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network. `predict` has no epistemic part: nothing is known of what else would have fitted."""
+
+    size: ClassVar[int] = 1
+    folds: ClassVar[bool] = False
+
+    def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
+        """One replica: the network with the weights it has, or a new one from the function."""
+        return herd(make) if isinstance(make, nn.Module) else herd(make, seed=member_seeds(seed, 1))

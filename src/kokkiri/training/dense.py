@@ -1,0 +1,233 @@
+"""`Dense`: networks of affine maps and nonlinearities, stepped by hand.
+
+Such a network's step is a dozen matrix products; most of what autograd and module dispatch cost is spent around them. The
+backward pass here writes every gradient straight into one flat tensor, for R replicas at once with batched products.
+A network is read once into a program (`networks.dense`); what a program cannot say is left to the other engines.
+
+For affine maps h' = h W^T + b and a gradient g at h':  dW = g^T h,  db = sum g,  dh = g W. Elementwise functions
+multiply g by their derivative, which is torch's own; so is layer normalisation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+
+from kokkiri.errors import CannotLift
+from kokkiri.networks.dense import Operation, program
+from kokkiri.training.engines import Fleet, Job, descend, keep, of_likelihood, own_randomness, plain, tree_map
+from kokkiri.training.objective import batch_scale
+from kokkiri.types import Params
+
+_aten = torch.ops.aten
+Tape = list[Any]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """All replicas by hand-written batched products, `chunk` at a time."""
+
+    chunk: int = 16
+    name: str = "dense"
+
+    def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
+        """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
+        operations = program(job.network)
+        if operations is None:
+            raise CannotLift(
+                f"{type(job.network).__name__} is not made of affine maps and nonlinearities alone",
+                needs="kk.networks.MLP, or nn.Sequential of Linear, activations, Dropout",
+                fix="engine=kk.Loop()",
+            )
+        said = torch.zeros(len(fleet.flat), dtype=torch.float64)
+        with own_randomness(job) as seed:
+            for first in range(0, len(replicas), self.chunk):
+                rows = torch.tensor(replicas[first : first + self.chunk], device=fleet.flat.device)
+                said[rows.cpu()] = _advance(job, fleet, rows, steps, seed, operations)
+        return said
+
+
+def _advance(
+    job: Job, fleet: Fleet, rows: Tensor, steps: int, seed: Callable[[int, int], None], operations: tuple[Operation, ...]
+) -> Tensor:
+    take = lambda t: t[rows]
+    one = len(rows) == 1
+    flat, memory = fleet.flat[rows], tree_map(take, fleet.memory)
+    hyper, total = tree_map(take, job.hyper), job.total[rows]
+    weights = None if job.weight is None else job.weight[rows]
+    if one:  # plain numbers and no lifting: a third of a small step
+        memory, hyper = tree_map(lambda t: plain(t[0]), memory), {n: h.item() for n, h in hyper.items()}
+        alone = total.item()
+        move = lambda factor: _unsqueezed(descend(job, flat[0], gradient[0], memory, hyper, factor, alone))
+    else:
+        lifted = vmap(partial(descend, job), (0, 0, 0, 0, None, 0))
+        move = lambda factor: lifted(flat, gradient, memory, hyper, factor, total)
+    slope = _slope_of_one(job) if one else _slope_of_many(job, shared=weights is None)
+    gradient = torch.zeros_like(flat)
+    slots, views = job.where.views(gradient), job.where.views(flat)
+    sums = torch.zeros(len(rows), dtype=flat.dtype, device=flat.device)
+    with torch.no_grad():
+        for t in range(fleet.step, fleet.step + steps):
+            x, y, index = job.batch(t)
+            weight = weights if weights is None or index is None else weights[:, index]
+            seed(t, int(rows[0]) if not one else int(rows))
+            output, tape = forward(operations, views, x.flatten(1), training=True)
+            scale = batch_scale(job.rows, len(y), total).to(flat.dtype)
+            cost, at_output, at_phi = slope(output, of_likelihood(views), y, weight, scale)
+            backward(operations, views, slots, tape, at_output)
+            for name, g in at_phi.items():
+                slots["likelihood." + name].copy_(g)
+            new, memory = move(job.factor(t))
+            flat.copy_(new)
+            sums += cost
+    fleet.flat[rows] = flat
+    if one:
+        tree_map(lambda whole, leaf: keep(whole, leaf, int(rows)), fleet.memory, memory)
+    else:
+        tree_map(lambda whole, part: whole.index_copy_(0, rows, part), fleet.memory, memory)
+    return (-sums / steps).cpu().double()
+
+
+def _unsqueezed(pair: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+    return pair[0][None], pair[1]
+
+
+def _slope_of_one(job: Job) -> Callable[..., tuple[Tensor, Tensor, Params]]:
+    """Cost of one replica, and its gradients at the output and at the likelihood's parameters, by autograd."""
+
+    def slope(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Any:
+        with torch.enable_grad():
+            leaf = output[0].detach().requires_grad_()
+            own = {n: t[0].detach().requires_grad_() for n, t in phi.items()}
+            ll = job.likelihood.bind(own).log_prob(leaf, y)
+            score = ll.sum() if weight is None else (weight[0] * ll).sum()
+            cost = score * -scale[0]
+            at_output, *at_phi = torch.autograd.grad(cost, [leaf, *own.values()])
+        return cost.detach(), at_output[None], {n: g[None] for n, g in zip(own, at_phi, strict=True)}
+
+    return slope
+
+
+def _slope_of_many(job: Job, *, shared: bool) -> Callable[..., tuple[Tensor, Tensor, Params]]:
+    def cost(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Tensor:
+        ll = job.likelihood.bind(phi).log_prob(output, y)
+        return (ll.sum() if weight is None else (weight * ll).sum()) * -scale
+
+    lifted = vmap(grad_and_value(cost, (0, 1)), (0, 0, None, None if shared else 0, 0))
+
+    def slope(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Any:
+        (at_output, at_phi), value = lifted(output, phi, y, weight, scale)
+        return value, at_output, at_phi
+
+    return slope
+
+
+def forward(
+    operations: tuple[Operation, ...], params: Params, x: Tensor, *, training: bool
+) -> tuple[Tensor, Tape]:
+    """x (B, D), or (R, B, D) where replicas differ; params (R, ...) -> output (R, B, C) and what backward needs."""
+    many = next(iter(params.values())).shape[0]
+    x = x.expand(many, *x.shape) if x.ndim == 2 else x
+    h, tape, held = x, [], []
+    for op in operations:
+        match op.kind:
+            case "affine":
+                tape.append(h)
+                h = _affine(params, op.name, h)
+            case "relu":
+                h = torch.relu(h)
+                tape.append(h)
+            case "tanh":
+                h = torch.tanh(h)
+                tape.append(h)
+            case "sigmoid":
+                h = torch.sigmoid(h)
+                tape.append(h)
+            case "gelu":
+                tape.append(h)
+                h = torch.nn.functional.gelu(h)
+            case "silu":
+                tape.append(h)
+                h = torch.nn.functional.silu(h)
+            case "dropout":  # as torch draws it, so that one replica gets the loop's mask bit for bit
+                keep_share = 1.0 - op.value
+                mask = torch.empty_like(h).bernoulli_(keep_share).div_(keep_share) if training else None
+                tape.append(mask)
+                h = h if mask is None else h * mask
+            case "norm":
+                mean = h.mean(-1, keepdim=True)
+                inverse = (h.var(-1, unbiased=False, keepdim=True) + op.value).rsqrt()
+                z = (h - mean) * inverse
+                tape.append((z, inverse))
+                h = torch.addcmul(params[op.name + "bias"][:, None], z, params[op.name + "weight"][:, None])
+            case "hold":
+                tape.append(None)
+                held.append(h)
+            case "add held":
+                tape.append(None)
+                h = h + held.pop()
+            case "add input":
+                tape.append(x)
+                h = h + _affine(params, op.name, x)
+    return h, tape
+
+
+def backward(
+    operations: tuple[Operation, ...], params: Params, slots: Params, tape: Tape, g: Tensor
+) -> None:
+    """Writes d cost / d params into `slots`, (R, ...) each, from g = d cost / d output (R, B, C)."""
+    held: list[Tensor] = []
+    first = next(i for i, op in enumerate(operations) if op.kind == "affine")
+    for i in range(len(operations) - 1, first - 1, -1):  # nothing before the first affine map has parameters
+        op, kept = operations[i], tape[i]
+        match op.kind:
+            case "affine":
+                _affine_slots(slots, op.name, g, kept)
+                if i > first:
+                    g = torch.bmm(g, params[op.name + "weight"])
+            case "relu":
+                g = _aten.threshold_backward(g, kept, 0)
+            case "tanh":
+                g = _aten.tanh_backward(g, kept)
+            case "sigmoid":
+                g = _aten.sigmoid_backward(g, kept)
+            case "gelu":
+                g = _aten.gelu_backward(g, kept)
+            case "silu":
+                g = _aten.silu_backward(g, kept)
+            case "dropout":
+                g = g if kept is None else g * kept
+            case "norm":
+                z, inverse = kept
+                slots[op.name + "bias"].copy_(g.sum(1))
+                slots[op.name + "weight"].copy_((g * z).sum(1))
+                g = g * params[op.name + "weight"][:, None]
+                g = (g - g.mean(-1, keepdim=True) - z * (g * z).mean(-1, keepdim=True)) * inverse
+            case "add held":
+                held.append(g)
+            case "hold":
+                g = g + held.pop()
+            case "add input":
+                _affine_slots(slots, op.name, g, kept)
+
+
+def _affine(params: Params, name: str, h: Tensor) -> Tensor:
+    weight = params[name + "weight"].transpose(1, 2)
+    bias = params.get(name + "bias")
+    return torch.bmm(h, weight) if bias is None else torch.baddbmm(bias[:, None], h, weight)
+
+
+def _affine_slots(slots: Params, name: str, g: Tensor, h: Tensor) -> None:
+    weight = slots[name + "weight"]
+    if weight.is_contiguous():
+        torch.bmm(g.transpose(1, 2), h, out=weight)
+    else:
+        weight.copy_(torch.bmm(g.transpose(1, 2), h))
+    if name + "bias" in slots:
+        torch.sum(g, 1, out=slots[name + "bias"])
