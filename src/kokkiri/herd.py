@@ -67,7 +67,7 @@ class Herd:
     def module(self, replica: int = 0) -> nn.Module:
         """One replica as an ordinary module of its own, in evaluation mode."""
         module = copy.deepcopy(self.network)
-        own = {name: t[replica] for name, t in (self.params | self.buffers).items() if _of_network(name)}
+        own = {name: t[replica].clone() for name, t in (self.params | self.buffers).items() if _of_network(name)}
         load(module, own)
         return module.eval()
 

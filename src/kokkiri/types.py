@@ -70,7 +70,13 @@ class Likelihood(Protocol):
 
 @runtime_checkable
 class Prior(Protocol):
-    """A normalised density over the parameters of one model. Weight decay is the Normal one."""
+    """A normalised density over the parameters of one model. Weight decay is the Normal one.
+
+    Where `elementwise`, it may be handed flat tensors in place of the model's, those of the likelihood apart. A prior may
+    offer `gradient(params, hyper) -> Params`, of log_prob; otherwise automatic differentiation finds it.
+    """
+
+    elementwise: ClassVar[bool]
 
     def hyperparameters(self) -> dict[str, Tensor]: ...  # what a sweep may vary, 0-dimensional each
     def log_prob(self, params: Params, hyper: dict[str, Tensor]) -> Tensor: ...  # () nats
@@ -98,6 +104,7 @@ class Optimizer(Protocol):
     """
 
     elementwise: ClassVar[bool]
+    full_batch: ClassVar[bool]  # whether it is meant for all rows at once
 
     def hyperparameters(self) -> dict[str, Tensor]: ...  # what a sweep may vary, 0-dimensional each, "lr" among them
     def init(self, params: Params) -> State: ...

@@ -13,17 +13,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 from kokkiri.errors import CannotLift
 from kokkiri.networks.dense import Operation, program
-from kokkiri.training.engines import Fleet, Job, descend, keep, of_likelihood, own_randomness, plain, tree_map
+from kokkiri.training.engines import (
+    Fleet,
+    Job,
+    alone,
+    descend,
+    keep,
+    of_likelihood,
+    of_network,
+    own_randomness,
+    tree_map,
+)
 from kokkiri.training.objective import batch_scale
-from kokkiri.types import Params
+from kokkiri.types import LIKELIHOOD_PREFIX, Params
 
 _aten = torch.ops.aten
 Tape = list[Any]
@@ -34,7 +44,7 @@ class Dense:
     """All replicas by hand-written batched products, `chunk` at a time."""
 
     chunk: int = 16
-    name: str = "dense"
+    name: ClassVar[str] = "dense"
 
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
@@ -52,9 +62,21 @@ class Dense:
                 said[rows.cpu()] = _advance(job, fleet, rows, steps, seed, operations)
         return said
 
+    def outputs(self, module: nn.Module, params: Params, buffers: Params, x: Tensor, *, shared: bool) -> Tensor:
+        """(B, ...) shared, or (R, B, ...) -> (R, B, C) in evaluation mode."""
+        operations = program(module)
+        assert operations is not None
+        assert not buffers
+        return forward(operations, of_network(params), x.flatten(1 if shared else 2), training=False)[0]
+
 
 def _advance(
-    job: Job, fleet: Fleet, rows: Tensor, steps: int, seed: Callable[[int, int], None], operations: tuple[Operation, ...]
+    job: Job,
+    fleet: Fleet,
+    rows: Tensor,
+    steps: int,
+    seed: Callable[[int, int], None],
+    operations: tuple[Operation, ...],
 ) -> Tensor:
     take = lambda t: t[rows]
     one = len(rows) == 1
@@ -62,9 +84,9 @@ def _advance(
     hyper, total = tree_map(take, job.hyper), job.total[rows]
     weights = None if job.weight is None else job.weight[rows]
     if one:  # plain numbers and no lifting: a third of a small step
-        memory, hyper = tree_map(lambda t: plain(t[0]), memory), {n: h.item() for n, h in hyper.items()}
-        alone = total.item()
-        move = lambda factor: _unsqueezed(descend(job, flat[0], gradient[0], memory, hyper, factor, alone))
+        memory, hyper = alone(memory, 0), {n: h.item() for n, h in hyper.items()}
+        rows_weight = total.item()
+        move = lambda factor: _unsqueezed(descend(job, flat[0], gradient[0], memory, hyper, factor, rows_weight))
     else:
         lifted = vmap(partial(descend, job), (0, 0, 0, 0, None, 0))
         move = lambda factor: lifted(flat, gradient, memory, hyper, factor, total)
@@ -82,7 +104,7 @@ def _advance(
             cost, at_output, at_phi = slope(output, of_likelihood(views), y, weight, scale)
             backward(operations, views, slots, tape, at_output)
             for name, g in at_phi.items():
-                slots["likelihood." + name].copy_(g)
+                slots[LIKELIHOOD_PREFIX + name].copy_(g)
             new, memory = move(job.factor(t))
             flat.copy_(new)
             sums += cost
@@ -128,9 +150,7 @@ def _slope_of_many(job: Job, *, shared: bool) -> Callable[..., tuple[Tensor, Ten
     return slope
 
 
-def forward(
-    operations: tuple[Operation, ...], params: Params, x: Tensor, *, training: bool
-) -> tuple[Tensor, Tape]:
+def forward(operations: tuple[Operation, ...], params: Params, x: Tensor, *, training: bool) -> tuple[Tensor, Tape]:
     """x (B, D), or (R, B, D) where replicas differ; params (R, ...) -> output (R, B, C) and what backward needs."""
     many = next(iter(params.values())).shape[0]
     x = x.expand(many, *x.shape) if x.ndim == 2 else x
@@ -178,9 +198,7 @@ def forward(
     return h, tape
 
 
-def backward(
-    operations: tuple[Operation, ...], params: Params, slots: Params, tape: Tape, g: Tensor
-) -> None:
+def backward(operations: tuple[Operation, ...], params: Params, slots: Params, tape: Tape, g: Tensor) -> None:
     """Writes d cost / d params into `slots`, (R, ...) each, from g = d cost / d output (R, B, C)."""
     held: list[Tensor] = []
     first = next(i for i, op in enumerate(operations) if op.kind == "affine")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -94,9 +94,9 @@ def tree_map(fn: Callable[..., Tensor], *trees: Any) -> Any:
     return fn(*trees)
 
 
-def plain(t: Tensor) -> Tensor | float:
-    """A 0-dimensional tensor as the number it holds, which saves an operation wherever it is used."""
-    return t if t.ndim else t.item()
+def alone(memory: State, r: int) -> State:
+    """One replica's state out of the stack; its counts become plain numbers, which saves half of a small step."""
+    return {n: t[r].item() if isinstance(t, Tensor) else tree_map(lambda u: u[r], t) for n, t in memory.items()}
 
 
 def keep(whole: Tensor, one: Tensor | float, r: int) -> Tensor:
@@ -133,11 +133,28 @@ def own_randomness(job: Job) -> Iterator[Callable[[int, int], None]]:
             torch.cuda.set_rng_state(kept_card, job.device)
 
 
+class Engine(Protocol):
+    """How the replicas of a herd are stepped, and how they answer. `chunk`: how many at a time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def chunk(self) -> int: ...
+    def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
+        """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
+        ...
+
+    def outputs(self, module: nn.Module, params: Params, buffers: Params, x: Any, *, shared: bool) -> Tensor:
+        """(B, ...) shared, or (R, B, ...) -> (R, B, C) in evaluation mode; params, buffers: (R, ...)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Loop:
     """One replica after the other: any module, any size. The reference that other engines must agree with."""
 
-    name: str = "loop"
+    name: ClassVar[str] = "loop"
+    chunk: ClassVar[int] = 1
 
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
@@ -159,7 +176,7 @@ class Loop:
                 for name in phi:
                     phi[name] = own[LIKELIHOOD_PREFIX + name].detach().requires_grad_()
                     phi[name].grad = slots[LIKELIHOOD_PREFIX + name]
-                memory = tree_map(lambda t, r=r: plain(t[r]), fleet.memory)
+                memory = alone(fleet.memory, r)
                 hyper = {name: h[r].item() for name, h in job.hyper.items()}
                 total, sums = job.total[r].item(), torch.zeros((), dtype=flat.dtype, device=flat.device)
                 for k, t in enumerate(span):
@@ -179,13 +196,21 @@ class Loop:
                 tree_map(lambda whole, one, r=r: keep(whole, one, r), fleet.memory, memory)
         return said
 
+    def outputs(self, module: nn.Module, params: Params, buffers: Params, x: Any, *, shared: bool) -> Tensor:
+        """(B, ...) shared, or (R, B, ...) -> (R, B, C) in evaluation mode."""
+        answers = []
+        for r in range(len(next(iter(params.values())))):
+            load(module, {n: t[r] for n, t in (of_network(params) | buffers).items()})
+            answers.append(module(x if shared else x[r]))
+        return torch.stack(answers)
+
 
 @dataclass(frozen=True)
 class Stack:
     """All replicas in one vmapped call, `chunk` at a time: on a CPU larger stacks fall out of the cache."""
 
     chunk: int = 16
-    name: str = "stack"
+    name: ClassVar[str] = "stack"
 
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
@@ -195,6 +220,11 @@ class Stack:
                 rows = torch.tensor(replicas[first : first + self.chunk], device=fleet.flat.device)
                 said[rows.cpu()] = self._advance(job, fleet, rows, steps, seed)
         return said
+
+    def outputs(self, module: nn.Module, params: Params, buffers: Params, x: Any, *, shared: bool) -> Tensor:
+        """(B, ...) shared, or (R, B, ...) -> (R, B, C) in evaluation mode."""
+        one = lambda params, buffers, x: functional_call(module, (of_network(params), buffers), (x,))
+        return vmap(one, (0, 0, None if shared else 0))(params, buffers, x)
 
     def _advance(self, job: Job, fleet: Fleet, rows: Tensor, steps: int, seed: Callable[[int, int], None]) -> Tensor:
         module = copy.deepcopy(job.network).train()
@@ -239,7 +269,9 @@ def lifts(network: nn.Module, params: Params, buffers: Params, x: Any) -> str:
         with torch.no_grad():
             lifted = vmap(lambda p, b: functional_call(module, (p, b), (x,)), randomness="different")(*two)
             looped = torch.stack([
-                functional_call(module, ({n: t[r] for n, t in two[0].items()}, {n: t[r] for n, t in two[1].items()}), (x,))
+                functional_call(
+                    module, ({n: t[r] for n, t in two[0].items()}, {n: t[r] for n, t in two[1].items()}), (x,)
+                )
                 for r in (0, 1)
             ])
     except RuntimeError as error:  # vmap refuses by RuntimeError, whatever the cause

@@ -59,4 +59,6 @@ def layout(params: Params) -> Layout:
 
 def flatten(params: Params, where: Layout) -> Tensor:
     """name -> (R, ...) to (R, P), a copy."""
-    return torch.cat([params[name].flatten(1) if params[name].ndim > 1 else params[name][:, None] for name in where.names], 1)
+    return torch.cat(
+        [params[name].flatten(1) if params[name].ndim > 1 else params[name][:, None] for name in where.names], 1
+    )

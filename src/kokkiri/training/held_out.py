@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from kokkiri.herd import Herd, load
-from kokkiri.training.engines import Fleet, Job, Loop, Stack
+from kokkiri.training.engines import Engine, Fleet, Job, of_likelihood
 from kokkiri.training.plan import Plan
 from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Params
 
@@ -53,18 +53,33 @@ def held_out_rows(given: Any, data: Any, weight: Tensor | None, plan: Plan) -> H
     return HeldOut(data, order, out.gather(1, order))
 
 
-def score(engine: Loop | Stack, job: Job, fleet: Fleet, held: HeldOut) -> Tensor:
+def score(engine: Engine, job: Job, fleet: Fleet, held: HeldOut) -> Tensor:
     """(R,) mean log-likelihood of each replica on its held-out rows, nats per row, in evaluation mode."""
     module = copy.deepcopy(job.network).eval()
     params = job.where.views(fleet.flat)
+    out = []
     with torch.no_grad():
-        if isinstance(engine, Stack):
-            parts = torch.arange(len(fleet.flat)).split(engine.chunk)
-            return torch.cat([_stacked(module, job, params, fleet.buffers, held, rows) for rows in parts])
-        each = range(len(fleet.flat))
-        return torch.stack([
-            _alone(module, job.likelihood, _row(params, r), _row(fleet.buffers, r), held, r, job.device).mean() for r in each
-        ])
+        for rows in torch.arange(len(fleet.flat)).split(engine.chunk):
+            own = {n: t[rows.to(t.device)] for n, t in params.items()}
+            buffers = {n: t[rows.to(t.device)] for n, t in fleet.buffers.items()}
+            index = torch.arange(len(held.data)) if held.index is None else held.index[rows]
+            mask = torch.ones(len(rows), len(held.data)) if held.mask is None else held.mask[rows]
+            parts = []
+            for x, y in _batches(held, index, job.device):
+                output = engine.outputs(module, own, buffers, x, shared=index.ndim == 1)
+                parts.append(_log_probs(job.likelihood, of_likelihood(own), output, y, shared=index.ndim == 1))
+            values = torch.cat(parts, 1)
+            out.append(torch.where(mask.bool(), values, 0.0).sum(1) / mask.sum(1))
+    return torch.cat(out)
+
+
+def _log_probs(likelihood: Likelihood, phi: Params, output: Tensor, y: Tensor, *, shared: bool) -> Tensor:
+    """(R, B, C) -> (R, B), float64 on the CPU."""
+    if len(output) == 1:
+        own = {n: t[0] for n, t in phi.items()}
+        return likelihood.bind(own).log_prob(output[0], y if shared else y[0])[None].double().cpu()
+    lifted = vmap(lambda own, o, y: likelihood.bind(own).log_prob(o, y), (0, 0, None if shared else 0))
+    return lifted(phi, output, y).double().cpu()
 
 
 def row_log_likelihoods(herd: Herd, likelihood: Likelihood, held: HeldOut) -> Tensor:
@@ -93,23 +108,9 @@ def _alone(
 ) -> Tensor:
     """(M,) log-likelihoods of one replica on its held-out rows, float64 on the CPU."""
     load(module, {n: t for n, t in own.items() if not n.startswith(LIKELIHOOD_PREFIX)} | buffers)
-    bound = likelihood.bind(_phi(own))
+    bound = likelihood.bind(of_likelihood(own))
     parts = [bound.log_prob(module(x), y).double().cpu() for x, y in _batches(held, held.rows(r), device)]
     return torch.cat(parts)
-
-
-def _stacked(module: nn.Module, job: Job, params: Params, buffers: Params, held: HeldOut, rows: Tensor) -> Tensor:
-    def one(params: Params, buffers: Params, x: Any, y: Tensor) -> Tensor:
-        own = {n: t for n, t in params.items() if not n.startswith(LIKELIHOOD_PREFIX)}
-        return job.likelihood.bind(_phi(params)).log_prob(functional_call(module, (own, buffers), (x,)), y)
-
-    shared = held.index is None
-    lifted = vmap(one, (0, 0, None, None) if shared else (0, 0, 0, 0))
-    index = torch.arange(len(held.data)) if held.index is None else held.index[rows]
-    mask = torch.ones(len(rows), len(held.data)) if held.mask is None else held.mask[rows]
-    own = [{n: t[rows.to(t.device)] for n, t in tree.items()} for tree in (params, buffers)]
-    values = torch.cat([lifted(*own, x, y).double().cpu() for x, y in _batches(held, index, job.device)], 1)
-    return torch.where(mask.bool(), values, 0.0).sum(1) / mask.sum(1)
 
 
 def _batches(held: HeldOut, index: Tensor, device: torch.device) -> Iterator[tuple[Any, Tensor]]:
@@ -117,7 +118,3 @@ def _batches(held: HeldOut, index: Tensor, device: torch.device) -> Iterator[tup
         x, y = held.data.batch(rows.reshape(-1))
         x, y = (x.to(device) if isinstance(x, Tensor) else x), y.to(device)
         yield (x.unflatten(0, rows.shape), y.unflatten(0, rows.shape)) if rows.ndim > 1 else (x, y)
-
-
-def _phi(params: Params) -> Params:
-    return {n.removeprefix(LIKELIHOOD_PREFIX): t for n, t in params.items() if n.startswith(LIKELIHOOD_PREFIX)}

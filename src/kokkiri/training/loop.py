@@ -24,9 +24,11 @@ from torch import Tensor
 
 from kokkiri.errors import ShapeError, Unsupported, UsageError
 from kokkiri.herd import Herd
+from kokkiri.networks.dense import program
 from kokkiri.records import Curve
 from kokkiri.training.checkpoints import flatten_tree, last_checkpoint, refill_tree, save_checkpoint
-from kokkiri.training.engines import Fleet, Job, Loop, Stack, blank_memory, lifts, tree_map
+from kokkiri.training.dense import Dense
+from kokkiri.training.engines import Engine, Fleet, Job, Loop, Stack, blank_memory, lifts, tree_map
 from kokkiri.training.feed import Feed
 from kokkiri.training.flat import flatten, layout
 from kokkiri.training.held_out import held_out_rows, score
@@ -81,18 +83,22 @@ def train(
     plan: Plan,
     *,
     held_out: Any = None,
-    engine: Loop | Stack | None = None,
+    engine: Engine | None = None,
     checkpoints: Path | None = None,
+    checkpoint_seconds: float = SECONDS_A_CHECKPOINT,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Moment]:
     """Trains every replica of a herd, and yields moments; the last has `done`.
 
     held_out: data that no gradient sees; without it, where the herd has weights, each replica's rows of weight zero.
-    checkpoints: a folder; the run goes on from what it holds. stop: asked between segments; True ends the run in order.
+    checkpoints: a folder; the run goes on from what it holds, and adds to it every `checkpoint_seconds` at the soonest
+    (and never so often that it costs more than a hundredth of the time, unless 0 is said). stop: asked between segments; True ends the run in order.
     Neither the herd nor the data nor any global random state is changed.
     """
     with _threads(plan, herd):
-        yield from _train(herd, data, likelihood, optimizer, prior, plan, held_out, engine, checkpoints, stop)
+        yield from _train(
+            herd, data, likelihood, optimizer, prior, plan, held_out, engine, checkpoints, checkpoint_seconds, stop
+        )
 
 
 def _train(
@@ -103,8 +109,9 @@ def _train(
     prior: Prior,
     plan: Plan,
     held_out: Any,
-    engine: Loop | Stack | None,
+    engine: Engine | None,
     checkpoints: Path | None,
+    checkpoint_seconds: float,
     stop: Callable[[], bool],
 ) -> Iterator[Moment]:
     herd = with_likelihood(herd, likelihood)
@@ -144,7 +151,9 @@ def _train(
 
     def make_herd() -> Herd:
         keep_best = held is not None and plan.patience is not None
-        flat = (torch.where((best.step > 0)[:, None].to(job.device), best.flat, fleet.flat)) if keep_best else fleet.flat
+        flat = (
+            (torch.where((best.step > 0)[:, None].to(job.device), best.flat, fleet.flat)) if keep_best else fleet.flat
+        )
         buffers = best.buffers if keep_best else fleet.buffers
         params = {n: t.clone().cpu() for n, t in job.where.views(flat).items()}
         return replace(herd, params=params, buffers={n: t.clone().cpu() for n, t in buffers.items()})
@@ -202,7 +211,7 @@ def _train(
             sums, counted = torch.zeros(r, dtype=torch.float64), 0
         else:
             yield moment(None, done=False)
-        if time.monotonic() - saved > max(SECONDS_A_CHECKPOINT, 100 * cost):
+        if time.monotonic() - saved >= (checkpoint_seconds and max(checkpoint_seconds, 100 * cost)):
             began = time.monotonic()
             checkpoint()
             saved, cost = time.monotonic(), time.monotonic() - began
@@ -237,14 +246,18 @@ def with_likelihood(herd: Herd, likelihood: Likelihood) -> Herd:
     return replace(herd, params={**herd.params, **new})
 
 
-def choose_engine(herd: Herd, feed: Feed) -> tuple[Loop | Stack, str]:
+def choose_engine(herd: Herd, feed: Feed) -> tuple[Engine, str]:
     """The engine that is likely to be fastest, and why.
 
-    Measured on a CPU: stacking pays for small dense networks only; convolutions lose (see benchmarks/results).
+    Measured on a CPU: dense networks gain most by hand-written products; stacking by vmap pays for small networks only,
+    and convolutions lose by it (see benchmarks/results).
     """
-    kinds = {type(m).__name__ for m in herd.network.modules()}
+    x, _, _ = feed(0)
+    if program(herd.network) is not None and isinstance(x, Tensor) and not herd.buffers:
+        return Dense(), "affine maps and nonlinearities alone: stepped by hand"
     if len(herd) == 1:
         return Loop(), "one replica"
+    kinds = {type(m).__name__ for m in herd.network.modules()}
     if any(k.startswith(("Conv", "Dropout")) for k in kinds) and feed.device.type == "cpu":
         return Loop(), "convolutions and dropout are faster, and repeatable, one replica at a time"
     if herd.weight is not None and any("BatchNorm" in k for k in kinds):
@@ -252,10 +265,11 @@ def choose_engine(herd: Herd, feed: Feed) -> tuple[Loop | Stack, str]:
     size = sum(t[0].numel() for t in herd.params.values())
     if feed.device.type == "cpu" and 6 * size * feed.size > 1e8:
         return Loop(), "a step is large enough to fill a core by itself"
-    x, _, _ = feed(0)
     own = {n: t for n, t in herd.params.items() if not n.startswith(LIKELIHOOD_PREFIX)}
     reason = lifts(herd.network, own, herd.buffers, x[:4])
-    return (Loop(), f"the network cannot be lifted: {reason}") if reason else (Stack(), "a small network, many replicas")
+    return (
+        (Loop(), f"the network cannot be lifted: {reason}") if reason else (Stack(), "a small network, many replicas")
+    )
 
 
 def fingerprint(herd: Herd, data: Any, *values: Any) -> str:
@@ -265,7 +279,8 @@ def fingerprint(herd: Herd, data: Any, *values: Any) -> str:
     extra = {"weight": herd.weight} if herd.weight is not None else {}
     for name, t in {**herd.params, **herd.buffers, **herd.hyper, **extra}.items():
         digest.update(name.encode())
-        digest.update(t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        t = t.detach().cpu()
+        digest.update((t.float() if t.dtype is torch.bfloat16 else t).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -284,7 +299,7 @@ def _job(herd: Herd, likelihood: Likelihood, optimizer: Optimizer, prior: Prior,
         )
     some = next(iter(herd.params.values()))
     spread = lambda name, value: herd.hyper[name] if name in herd.hyper else value.detach().expand(r)
-    hyper = {name: spread(name, value).to(device, some.dtype) for name, value in own.items()}
+    hyper = {name: spread(name, value).to(device) for name, value in own.items()}  # float64: 1 - beta2 is small
     weight = None if herd.weight is None else herd.weight.to(device, some.dtype)
     total = torch.full((r,), float(n)) if weight is None else weight.sum(1)
     if bool((total <= 0).any()):

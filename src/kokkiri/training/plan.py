@@ -34,7 +34,12 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
-        for name, value in (("steps", self.steps), ("batch", self.batch), ("every", self.every), ("threads", self.threads)):
+        for name, value in (
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("every", self.every),
+            ("threads", self.threads),
+        ):
             if value is not None and value < (0 if name == "steps" else 1):
                 raise UsageError(f"{name}={value}", needs="a whole number of at least 1", fix=f"{name}=100")
         if self.clip is not None and not self.clip > 0:

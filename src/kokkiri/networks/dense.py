@@ -1,0 +1,86 @@
+"""Reading a network of affine maps and nonlinearities as a program, so that an engine may step it by hand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+from kokkiri.networks.mlp import MLP
+
+
+class Operation(NamedTuple):
+    """One step of the program.
+
+    kind: affine, relu, tanh, sigmoid, gelu, silu, dropout, norm, hold, "add held", "add input". name: the prefix of its
+    parameters. value: the dropout rate, or the epsilon of a normalisation.
+    """
+
+    kind: str
+    name: str = ""
+    value: float = 0.0
+
+
+def program(network: nn.Module) -> tuple[Operation, ...] | None:
+    """The program of a network; None where it holds anything else, is tied, frozen in part, or is not made in order.
+
+    >>> [op.kind for op in program(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)))]
+    ['affine', 'tanh', 'affine']
+    """
+    whole = [name for name, _ in network.named_parameters(remove_duplicate=False)]
+    if len(whole) != len(list(network.parameters())) or not all(p.requires_grad for p in network.parameters()):
+        return None
+    if type(network) is nn.Sequential:
+        return _sequence(network, "")
+    if type(network) is MLP and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
+        return _mlp(network)
+    return None
+
+
+def _mlp(network: MLP) -> tuple[Operation, ...] | None:
+    if network.embed is not None:
+        return None
+    kind = network.settings["activation"]
+    out: list[Operation] = []
+    for i, layer in enumerate(network.hidden):
+        adds = network.residual and layer.in_features == layer.out_features
+        out += [Operation("hold")] if adds else []
+        out += [Operation("affine", f"hidden.{i}.")]
+        out += [Operation("norm", f"norms.{i}.", network.norms[i].eps)] if network.norms is not None else []
+        out += [Operation(kind)] if kind != "identity" else []
+        out += [Operation("dropout", value=network.dropout.p)] if network.dropout is not None else []
+        out += [Operation("add held")] if adds else []
+    out += [Operation("affine", "output.")]
+    out += [Operation("add input", "skip.")] if network.skip is not None else []
+    return tuple(out)
+
+
+def _sequence(parts: nn.Sequential, prefix: str) -> tuple[Operation, ...] | None:
+    out: list[Operation] = []
+    for name, part in parts.named_children():
+        if type(part) is nn.Flatten and not out:
+            continue  # the engine hands over flat rows
+        op = operation(part, f"{prefix}{name}.")
+        if op is None:
+            return None
+        out += op
+    return tuple(out) if any(op.kind == "affine" for op in out) else None
+
+
+def operation(part: nn.Module, name: str) -> list[Operation] | None:
+    """The operation of one plain module, in a list; empty where it does nothing, None where it is not known."""
+    if part._forward_hooks or part._forward_pre_hooks:
+        return None
+    kind = type(part)  # the exact type: a subclass may do anything
+    if kind is nn.Linear:
+        return [Operation("affine", name)]
+    if kind is nn.Dropout:
+        return [Operation("dropout", value=part.p)] if part.p else []
+    if kind is nn.LayerNorm and len(part.normalized_shape) == 1 and part.elementwise_affine and part.bias is not None:
+        return [Operation("norm", name, part.eps)]
+    if kind is nn.GELU and part.approximate == "none":
+        return [Operation("gelu")]
+    plain = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.SiLU: "silu"}
+    if kind in plain:
+        return [Operation(plain[kind])]
+    return [] if kind is nn.Identity else None
