@@ -19,12 +19,12 @@ from kokkiri.priors import Normal
 from kokkiri.training import Plan, train
 
 
-def main(folder, seconds, steps=90):
+def main(folder, seconds, steps=180):
     torch.set_num_threads(1)
     data = load("digits")
     rows, held_out = data.rows(torch.arange(1400)), data.rows(torch.arange(1400, 1797))
     network = herd(lambda: ConvNet(data.inputs, 10, channels=(4, 8), dense=16, dropout=0.3), seed=range(2))
-    plan = Plan(steps=steps, batch=64, schedule=Cosine(), augment=Augment(shift=1), every=7, patience=6, clip=1.0)
+    plan = Plan(steps=steps, batch=64, schedule=Cosine(), augment=Augment(shift=1), every=7, patience=20, clip=1.0)
     moments = train(
         network, rows, Categorical(), Adam(lr=3e-3), Normal(), plan, held_out=held_out,
         checkpoints=Path(folder) if folder else None, checkpoint_seconds=seconds,

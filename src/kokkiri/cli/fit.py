@@ -1,0 +1,307 @@
+"""kokkiri fit: from raw data to a trained network, its predictions and its report."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from kokkiri.errors import OutputError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kokkiri.data.augment import Augment
+    from kokkiri.data.core import Data
+    from kokkiri.posteriors import Ensemble, Point
+
+CHECKPOINTS = ".checkpoints"
+
+
+def _text(name: str, *, aliases: tuple[str, ...] = ()) -> Any:
+    return arg(metavar=name, aliases=aliases)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Train a network on a table, on pictures, or on a named data set; write the model, its predictions and its report.
+
+    With --target alone everything else is chosen: the kinds of the columns are read off the data, a few networks and
+    likelihoods are tried, and the one that best predicts rows it has not seen is kept. The rows set apart for the
+    report (--test) are seen by nothing until the end.
+    """
+
+    data: Annotated[Positional[str], _text("DATA")]
+    """A file (CSV, TSV, Parquet, JSON lines, SQLite, IDX), a folder of pictures, SQL, or a named data set
+    (see `kokkiri data list`)."""
+    target: Annotated[str | None, _text("COLUMN")] = None
+    """The column to predict."""
+    out: Annotated[str | None, _text("FOLDER")] = None
+    """Where to write the model (default: NAME-model)."""
+    likelihood: Annotated[str | None, _text("NAME", aliases=("--loss",))] = None
+    """gaussian (mse), laplace (mae), student-t, heteroscedastic, bernoulli, categorical (cross-entropy), poisson,
+    negative-binomial."""
+    network: Annotated[str | None, _text("NETWORK")] = None
+    """linear, mlp:64,64, convnet:16,32, or file.py:name for a module (or a function that makes one) of your own."""
+    optimizer: Annotated[str | None, _text("NAME")] = None
+    """adam, adamw, sgd, momentum, nesterov, rmsprop, adagrad, gradient-descent."""
+    lr: Annotated[float | None, _text("RATE")] = None
+    """Learning rate."""
+    schedule: Annotated[str | None, _text("NAME")] = None
+    """constant, step (a tenth at 50 % and 75 %), cosine, warm-up."""
+    steps: Annotated[int | None, _text("N")] = None
+    """Steps of descent, at the most."""
+    epochs: Annotated[float | None, _text("N")] = None
+    """The same in passes over the data."""
+    batch: Annotated[int | None, _text("ROWS")] = None
+    """Rows a step."""
+    patience: Annotated[int | None, _text("LOOKS")] = None
+    """Looks at held-out rows without improvement before stopping; 0: never stop, and train on all rows."""
+    precision: Annotated[float | None, _text("P")] = None
+    """Precision of the Normal prior over the weights: weight decay of P / n."""
+    clip: Annotated[float | None, _text("NORM")] = None
+    """Largest norm of a gradient."""
+    augment: Annotated[str | None, _text("HOW")] = None
+    """Vary training pictures: shift:2, flip, or shift:4,flip."""
+    posterior: Annotated[str | None, _text("NAME")] = None
+    """point, or ensemble:5."""
+    test: Annotated[float, _text("SHARE")] = 0.2
+    """Share of the rows set apart for the report."""
+    split: Annotated[str | None, _text("HOW")] = None
+    """How the test rows are chosen: random, stratified, group:COLUMN, time:COLUMN, published:0."""
+    kind: Annotated[tuple[str, ...], _text("COLUMN=KIND")] = ()
+    """What a column is: number, category, boolean, date."""
+    drop: Annotated[tuple[str, ...], _text("COLUMN")] = ()
+    """Columns to leave out."""
+    drop_missing_target: bool = False
+    """Leave out rows whose target is missing."""
+    table: Annotated[str | None, _text("NAME")] = None
+    """Which table of a SQLite file."""
+    encoding: Annotated[str, _text("NAME")] = "utf-8"
+    """Encoding of a text file."""
+    seed: Annotated[int, _text("N")] = 0
+    """Everything random is a function of this."""
+    threads: Annotated[int | None, _text("N")] = None
+    """Threads of the processor (default: one for small networks)."""
+    device: Annotated[str, _text("NAME")] = "cpu"
+    """cpu, cuda, cuda:1."""
+    overwrite: bool = False
+    """Replace the model that stands at --out."""
+    quiet: bool = False
+    """Print errors only."""
+    debug: bool = False
+    """Show the whole traceback of an error."""
+
+    def run(self) -> int:
+        """The whole job; gives the exit code."""
+        from kokkiri.data.read import read
+        from kokkiri.data.splits import split
+        from kokkiri.verbs import fit, save
+
+        out = self._folder()
+        kinds = dict(_pair(k) for k in self.kind)
+        data = read(
+            self.data, self.target, kinds=kinds or None, drop=self.drop, table=self.table, encoding=self.encoding,
+            drop_missing_target=self.drop_missing_target,
+        )  # fmt: skip
+        train, test = split(data, self.test, seed=self.seed, **_split(self.split))
+        say = (lambda _text: None) if self.quiet else lambda text: sys.stderr.write(text + "\n")
+        say(f"{data.source.name}: {len(train):,} rows to learn from, {len(test):,} set apart for the report")
+        if (out / CHECKPOINTS).is_dir():
+            say(f"resuming from {out / CHECKPOINTS}")
+        post = fit(train, checkpoints=out / CHECKPOINTS, progress=not self.quiet, **self._wishes(train))
+        interrupted = post.record.status.name == "INTERRUPTED"
+        post = self._judged(post, train, test, out)
+        save(post, out)
+        if interrupted:
+            sys.stderr.write(
+                f"interrupted: {out} holds the model of the moment\n"
+                f"  to go on   kokkiri {shlex.join(['fit', *_again(sys.argv)])}\n"
+            )
+            return 130
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        return 0
+
+    def _wishes(self, train: Data) -> dict[str, Any]:
+        from kokkiri import likelihoods, optimizers, priors
+
+        wishes: dict[str, Any] = {
+            "steps": self.steps, "epochs": self.epochs, "batch": self.batch, "lr": self.lr, "clip": self.clip,
+            "seed": self.seed, "threads": self.threads, "device": self.device,
+        }  # fmt: skip
+        if self.patience is not None:
+            wishes["patience"] = self.patience or None
+        if self.likelihood is not None:
+            wishes["likelihood"] = likelihoods.named(self.likelihood)
+        if self.optimizer is not None:
+            wishes["optimizer"] = optimizers.named(self.optimizer, **({"lr": self.lr} if self.lr else {}))
+        if self.schedule is not None:
+            wishes["schedule"] = optimizers.schedule_named(self.schedule)
+        if self.precision is not None:
+            wishes["prior"] = priors.Normal(self.precision)
+        if self.posterior is not None:
+            wishes["posterior"] = posterior_named(self.posterior)
+        if self.augment is not None:
+            wishes["augment"] = augment_named(self.augment)
+        if self.network is not None:
+            wishes["network"] = network_named(self.network, train)
+        return wishes
+
+    def _judged(self, post: Any, train: Data, test: Data, out: Path) -> Any:
+        from dataclasses import replace
+
+        from kokkiri.cli.judge import judge
+
+        facts = judge(post, train, test, out, command=shlex.join(["kokkiri", *sys.argv[1:]]), quiet=self.quiet)
+        return replace(post, facts=facts)
+
+    def _folder(self) -> Path:
+        name = Path(self.data).name.partition(".")[0] if " " not in self.data else "query"
+        out = Path(self.out or f"{name or 'data'}-model")
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"{out} is a file", needs="a folder for the model", fix="another --out")
+        if (out / "model.json").exists() and not (out / CHECKPOINTS).exists() and not self.overwrite:
+            raise OutputError(
+                f"{out} holds a model already",
+                needs="a place of its own for the new one",
+                fix="--overwrite, or another --out",
+            )
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            probe = out / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {out}", needs="a folder that may be written", found=error.strerror or str(error),
+                fix="another --out",
+            ) from None  # fmt: skip
+        return out
+
+
+def network_named(text: str, data: Data) -> nn.Module | Callable[..., nn.Module]:
+    """A network from its name on the command line: a function of the number of outputs, or a module of the user's."""
+    from kokkiri.networks import MLP, ConvNet
+
+    kind, _, rest = text.partition(":")
+    if kind.endswith(".py"):
+        return _own_network(Path(kind), rest)
+    if kind not in {"linear", "mlp", "convnet"}:
+        raise UsageError(
+            f"there is no network {kind!r}", needs="linear, mlp:64,64, convnet:16,32, or file.py:name", found=text,
+            fix=nearest(kind, ["linear", "mlp", "convnet"]),
+        )  # fmt: skip
+    try:
+        widths = [int(w) for w in rest.split(",") if w]
+    except ValueError:
+        raise UsageError(
+            f"the widths of {text!r} are not numbers", needs=f"{kind}:64,64", found=rest, fix=f"--network {kind}:64,64"
+        ) from None
+    if kind == "convnet":
+        return lambda outputs: ConvNet(data.inputs, outputs, channels=tuple(widths) or (16, 32))
+    return lambda outputs: MLP(data.inputs, [] if kind == "linear" else widths or [64, 64], outputs)
+
+
+def _own_network(path: Path, name: str) -> Any:
+    """The module, or the function that makes one, in a file of the user's: the one place that runs code by its name."""
+    import importlib.util
+
+    if not path.is_file():
+        near = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise UsageError(
+            f"there is no file {path}", needs="file.py:name", found="nothing", fix=nearest(path.name, near)
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    known = {n: v for n, v in vars(module).items() if callable(v) and not n.startswith("_")}
+    if name not in known:
+        raise UsageError(
+            f"{path} has no {name!r}", needs="a module, or a function that makes one", found=name or "no name",
+            fix=nearest(name, known),
+        )  # fmt: skip
+    return known[name]
+
+
+def posterior_named(text: str) -> Point | Ensemble:
+    """point, ensemble, ensemble:5.
+
+    >>> posterior_named("ensemble:3")
+    Ensemble(size=3, folds=True)
+    """
+    from kokkiri.posteriors import Ensemble, Point
+
+    kind, _, size = text.partition(":")
+    if kind == "point" and not size:
+        return Point()
+    if kind == "ensemble" and (not size or size.isdigit()):
+        return Ensemble(int(size or 5))
+    raise UsageError(
+        f"there is no posterior {text!r}",
+        needs="point, or ensemble:5",
+        found=text,
+        fix=nearest(kind, ["point", "ensemble"]),
+    )
+
+
+def augment_named(text: str) -> Augment:
+    """shift:2, flip, or both with a comma between them.
+
+    >>> augment_named("shift:4,flip")
+    Augment(shift=4, flip=True)
+    """
+    from kokkiri.data.augment import Augment
+
+    shift, flip = 0, False
+    for part in text.split(","):
+        name, _, value = part.strip().partition(":")
+        if name == "flip" and not value:
+            flip = True
+        elif name == "shift" and value.isdigit():
+            shift = int(value)
+        else:
+            raise UsageError(
+                f"cannot read --augment {text!r}", needs="shift:PIXELS, flip", found=part, fix="--augment shift:2,flip"
+            )
+    return Augment(shift, flip)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, kind = text.rpartition("=")
+    if not equals:
+        raise UsageError(f"cannot read --kind {text!r}", needs="COLUMN=KIND", found=text, fix="--kind zip=category")
+    return name, kind
+
+
+def _split(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    kind, _, value = text.partition(":")
+    match kind:
+        case "random":
+            return {"stratify": False, "published": None}
+        case "stratified":
+            return {"stratify": True, "published": None}
+        case "group" if value:
+            return {"group": value}
+        case "time" if value:
+            return {"time": value}
+        case "published" if value.isdigit():
+            return {"published": int(value)}
+    raise UsageError(
+        f"cannot read --split {text!r}", needs="random, stratified, group:COLUMN, time:COLUMN or published:0", found=text,
+        fix=nearest(kind, ["random", "stratified", "group:COLUMN", "time:COLUMN", "published:0"]),
+    )  # fmt: skip
+
+
+def _again(argv: list[str]) -> list[str]:
+    return [a for a in argv[2:] if a != "--overwrite"]

@@ -1,0 +1,59 @@
+"""The command `kokkiri`: parses, calls a verb, prints. Exit code 2 for bad input, 130 when interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from kokkiri.errors import KokkiriError
+
+DESCRIPTION = """Every network is a posterior: from raw data to a trained, judged network and its report.
+
+  kokkiri fit patients.csv --target recovered
+  kokkiri predict patients-model new.csv --out predictions.csv
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; gives its exit code."""
+    import tyro
+
+    from kokkiri.cli.data import Data
+    from kokkiri.cli.fit import Fit
+    from kokkiri.cli.graph import Graph
+    from kokkiri.cli.predict import Predict
+    from kokkiri.cli.show import Show
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [a for a in given if a != "--debug"] or ["--help"]
+    if given == ["--version"]:
+        from kokkiri import __version__
+
+        sys.stdout.write(f"kokkiri {__version__}\n")
+        return 0
+    commands = tyro.extras.SubcommandApp()
+    for name, command in {"fit": Fit, "predict": Predict, "show": Show, "graph": Graph, "data": Data}.items():
+        commands.command(command, name=name)
+    try:
+        config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+        command = commands.cli(args=given, prog="kokkiri", description=DESCRIPTION, config=config)
+        return command.run()
+    except KokkiriError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"kokkiri.{type(error).__name__}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:  # kokkiri show model | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
