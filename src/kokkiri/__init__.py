@@ -1,1 +1,73 @@
+"""Every network is a posterior: fit, predict, update, do.
 
+>>> import kokkiri as kk
+>>> data = kk.read("breast-cancer")                                     # data
+>>> net = kk.networks.MLP(data.inputs, [16], 1)                         # network: any nn.Module
+>>> post = kk.fit(data, net, kk.Bernoulli(), kk.Adam(lr=1e-2), steps=100, progress=False)
+>>> kk.predict(post, data).mean.shape
+torch.Size([569, 2])
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from kokkiri import likelihoods, networks, optimizers, posteriors, priors
+from kokkiri.data.augment import Augment
+from kokkiri.data.core import Data, Inputs, Target
+from kokkiri.data.read import read
+from kokkiri.data.splits import split
+from kokkiri.errors import (
+    CannotLift,
+    ChecksumError,
+    DataError,
+    FormatError,
+    KokkiriError,
+    ModelError,
+    NotPositiveDefinite,
+    OutputError,
+    ShapeError,
+    Unsupported,
+    UsageError,
+)
+from kokkiri.herd import Herd, herd, reweight, sweep
+from kokkiri.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    HeteroscedasticGaussian,
+    Laplace,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+)
+from kokkiri.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    GradientDescent,
+    Momentum,
+    Nesterov,
+    RMSprop,
+    StepDecay,
+    WarmUp,
+)
+from kokkiri.posteriors import Ensemble, Particles, Point
+from kokkiri.priors import Flat, Normal
+from kokkiri.records import Record, Status
+from kokkiri.training import Dense, Loop, Plan, Stack, train
+from kokkiri.types import Batch
+from kokkiri.verbs import fit, load, predict, save
+
+__all__ = [
+    "SGD", "Adagrad", "Adam", "AdamW", "Augment", "Batch", "Bernoulli", "CannotLift", "Categorical", "ChecksumError",
+    "Constant", "Cosine", "Data", "DataError", "Dense", "Ensemble", "Flat", "FormatError", "Gaussian", "GradientDescent",
+    "Herd", "HeteroscedasticGaussian", "Inputs", "KokkiriError", "Laplace", "Loop", "ModelError", "Momentum",
+    "NegativeBinomial", "Nesterov", "Normal", "NotPositiveDefinite", "OutputError", "Particles", "Plan", "Point",
+    "Poisson", "RMSprop", "Record", "ShapeError", "Stack", "Status", "StepDecay", "StudentT", "Target", "Unsupported",
+    "UsageError", "WarmUp", "fit", "herd", "likelihoods", "load", "networks", "optimizers", "posteriors", "predict",
+    "priors", "read", "reweight", "save", "split", "sweep", "train",
+]  # fmt: skip

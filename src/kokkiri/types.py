@@ -27,6 +27,14 @@ class Batch(NamedTuple):
     y: Tensor  # (B,) class numbers or values; (B, T) several values
 
 
+class Score(NamedTuple):
+    """log p(y | output) with its first derivatives; every leading axis before B is a replica's."""
+
+    log_prob: Tensor  # (..., B) nats
+    output: Tensor  # (..., B, C), d log p / d output
+    parameters: Params  # name -> (..., B), d log p / d what the likelihood learns
+
+
 @runtime_checkable
 class Predictive(Protocol):
     """p(y | x, data) for B inputs, each a mixture over S draws of the parameters.
@@ -55,6 +63,10 @@ class Likelihood(Protocol):
 
     `parameters` are what the likelihood itself learns (a noise scale); they are stored among the model's params under
     `LIKELIHOOD_PREFIX` and put back by `bind`, so that they are herded, given a prior and updated like the rest.
+
+    A likelihood may offer `score(output, y) -> Score`, its derivatives in closed form, for R replicas at once: output
+    (R, B, C), bound to parameters of (R,); automatic differentiation finds them otherwise, at several times the cost.
+    Where `log_prob` clamps a parameter, its score is that of the clamped value: the way back.
     """
 
     location_scale: ClassVar[bool]  # whether y may be shifted and scaled (see likelihoods.Rescaled)
@@ -63,6 +75,7 @@ class Likelihood(Protocol):
     def outputs(self, targets: int) -> int: ...  # how many numbers the network must give for `targets` of them
     def parameters(self) -> Params: ...  # initial values, unconstrained; {} if there are none
     def bind(self, parameters: Params) -> Likelihood: ...
+    def check(self, y: Tensor, outputs: int | None = None) -> None: ...  # DataError at the first y out of the support
     def log_prob(self, output: Tensor, y: Tensor) -> Tensor: ...  # (B, C), (B, ...) -> (B,) nats
     def curvature(self, output: Tensor) -> Tensor: ...  # (B, C) -> (B, C, C), Fisher information of the output, PSD
     def predictive(self, outputs: Tensor, weights: Tensor | None = None) -> Predictive: ...  # (S, B, C), log (S,)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
 
 from kokkiri.data.formats import readable_size
 from kokkiri.data.named import DATA_SETS, DataSet, Found, find, locate, look, verify
@@ -12,6 +15,22 @@ from kokkiri.errors import DataError, KokkiriError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Data:
+    """List the data sets that are known by name, bring them to this machine, or check every byte of them."""
+
+    action: Annotated[Positional[Literal["list", "fetch", "verify"]], arg(metavar="list|fetch|verify")]
+    """What to do."""
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """Which data sets; fetch takes "all", verify checks all that are here unless some are named."""
+
+    def run(self) -> int:
+        """Gives the exit code."""
+        if self.action == "list":
+            return list_data()
+        return fetch_data(self.names) if self.action == "fetch" else verify_data(self.names)
 
 
 def list_data() -> int:

@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [a for a in given if a != "--debug"] or ["--help"]
     if given == ["--version"]:
-        from kokkiri import __version__
+        from importlib.metadata import version
 
-        sys.stdout.write(f"kokkiri {__version__}\n")
+        sys.stdout.write(f"kokkiri {version('kokkiri')}\n")
         return 0
     commands = tyro.extras.SubcommandApp()
     for name, command in {"fit": Fit, "predict": Predict, "show": Show, "graph": Graph, "data": Data}.items():

@@ -83,7 +83,8 @@ class Source:
 class Data:
     """A map-style data set: `len`, `data[i] -> (x, y)`, and `batch(index) -> Batch`, the fast road.
 
-    raw: tensors by name, each with the rows along its first axis; `encoder(raw)` gives x, (N, *inputs.shape).
+    raw: tensors by name, each with the rows along its first axis; `encoder(raw)` gives x, (N, *inputs.shape). Those
+        named "row:COLUMN" are no inputs: columns that were left out, which a split may go by.
     y: (N,) int64 class numbers, (N,) or (N, T) float64 values, or None where the target is not known.
     schema: the table's columns as plain values (see `data.columns`), for new files and for the report.
     notes: what was noticed while reading, one sentence each.
@@ -125,13 +126,17 @@ class Data:
         if "x" not in self._cache:
             if 4 * len(self) * self.inputs.width > ENCODED_BYTES:
                 return None
-            parts = [self._encode(i) for i in torch.arange(len(self)).split(8192)]
-            self._cache["x"] = torch.cat(parts) if parts else torch.empty(0, *self.inputs.shape)
+            whole: Tensor | None = None  # filled in place: the parts and their concatenation would be twice the memory
+            for rows in torch.arange(len(self)).split(8192):
+                part = self._encode(rows)
+                whole = part.new_empty(len(self), *self.inputs.shape) if whole is None else whole
+                whole[rows[0] : rows[-1] + 1] = part
+            self._cache["x"] = torch.empty(0, *self.inputs.shape) if whole is None else whole
         return self._cache["x"]
 
     def _encode(self, index: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.encoder({name: t[index] for name, t in self.raw.items()})
+            return self.encoder({name: t[index] for name, t in self.raw.items() if not name.startswith("row:")})
 
     def rows(self, index: Tensor) -> Data:
         """The same data, only these rows, the encoder unchanged."""
@@ -143,3 +148,9 @@ class Data:
             published=(),
             _cache={"x": self._cache["x"][index]} if "x" in self._cache else {},
         )
+
+    def split(self, test: float = 0.2, *, seed: int = 0, **rule: Any) -> tuple[Data, Data]:
+        """(training rows, test rows), the encoder fitted anew on the former: see `kokkiri.data.splits.split`."""
+        from kokkiri.data.splits import split
+
+        return split(self, test, seed=seed, **rule)

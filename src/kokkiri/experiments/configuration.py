@@ -18,7 +18,7 @@ from kokkiri.likelihoods import Rescaled
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.point import Point
 from kokkiri.records import Curve, Status
-from kokkiri.training.engines import Loop, Stack
+from kokkiri.training.engines import Engine
 from kokkiri.training.held_out import HeldOut, held_out_rows, row_log_likelihoods
 from kokkiri.training.loop import Moment, train
 from kokkiri.training.plan import Plan
@@ -75,7 +75,7 @@ def run(
     data: Any,
     *,
     groups: Tensor | None = None,
-    engine: Loop | Stack | None = None,
+    engine: Engine | None = None,
     checkpoints: Path | None = None,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,

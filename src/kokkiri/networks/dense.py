@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import nn
@@ -40,15 +41,16 @@ def program(network: nn.Module) -> tuple[Operation, ...] | None:
 def _mlp(network: MLP) -> tuple[Operation, ...] | None:
     if network.embed is not None:
         return None
-    kind = network.settings["activation"]
+    settings, kind = network.settings, network.settings["activation"]
+    sizes = [network.inputs.width, *settings["widths"]]
     out: list[Operation] = []
-    for i, layer in enumerate(network.hidden):
-        adds = network.residual and layer.in_features == layer.out_features
+    for i, (before, after) in enumerate(pairwise(sizes)):
+        adds = settings["residual"] and before == after
         out += [Operation("hold")] if adds else []
         out += [Operation("affine", f"hidden.{i}.")]
-        out += [Operation("norm", f"norms.{i}.", network.norms[i].eps)] if network.norms is not None else []
+        out += [Operation("norm", f"norms.{i}.", nn.LayerNorm(1).eps)] if settings["norm"] else []
         out += [Operation(kind)] if kind != "identity" else []
-        out += [Operation("dropout", value=network.dropout.p)] if network.dropout is not None else []
+        out += [Operation("dropout", value=settings["dropout"])] if settings["dropout"] else []
         out += [Operation("add held")] if adds else []
     out += [Operation("affine", "output.")]
     out += [Operation("add input", "skip.")] if network.skip is not None else []

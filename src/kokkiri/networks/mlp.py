@@ -83,7 +83,7 @@ class MLP(nn.Module):
         sizes = [self.embed.width if self.embed is not None else inputs.width, *widths]
         hidden = list(starmap(nn.Linear, pairwise(sizes)))
         self.hidden = nn.ModuleList(hidden)
-        self.norms = nn.ModuleList(nn.LayerNorm(o) for o in widths) if norm else None
+        self.norms = nn.ModuleList([nn.LayerNorm(o) for o in widths]) if norm else None
         self.output = nn.Linear(sizes[-1], outputs)
         self.skip = nn.Linear(sizes[0], outputs, bias=False) if skip and widths else None
         for i, layer in enumerate(hidden):

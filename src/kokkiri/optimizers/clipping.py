@@ -29,3 +29,16 @@ def clip_by_norm(grads: Params, limit: float | Tensor | None) -> Params:
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     factor = (limit / (norm + 1e-6)).clamp(max=1.0)
     return {k: g * factor.to(g.dtype) for k, g in grads.items()}
+
+
+def clip_rows(grads: Tensor, limit: float | None) -> Tensor:
+    """`clip_by_norm` of R models at once, (R, P), each by its own norm.
+
+    >>> clip_rows(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
+    if limit is None:
+        return grads
+    norm = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
+    return grads * (limit / (norm + 1e-6)).clamp(max=1.0)

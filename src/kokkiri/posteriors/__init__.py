@@ -1,1 +1,9 @@
+"""What `fit` returns, and how it comes about: one file each."""
 
+from __future__ import annotations
+
+from kokkiri.posteriors.ensemble import Ensemble
+from kokkiri.posteriors.particles import Form, Particles, form
+from kokkiri.posteriors.point import Point
+
+__all__ = ["Ensemble", "Form", "Particles", "Point", "form"]

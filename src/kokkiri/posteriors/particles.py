@@ -56,9 +56,7 @@ class Particles:
 
     def draw(self, n: int, *, seed: int) -> Herd:
         """n parameter vectors, drawn with replacement by weight."""
-        rows = torch.multinomial(
-            self.log_weight.exp(), n, replacement=True, generator=generator(seed, "draw")
-        )
+        rows = torch.multinomial(self.log_weight.exp(), n, replacement=True, generator=generator(seed, "draw"))
         return self.herd[rows]
 
     def bound(self) -> Likelihood:

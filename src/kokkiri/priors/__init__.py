@@ -1,1 +1,9 @@
+"""Priors: log densities of one model's parameters, each a frozen value in a file of its own."""
 
+from __future__ import annotations
+
+from kokkiri.priors.flat import Flat
+from kokkiri.priors.names import from_config
+from kokkiri.priors.normal import Normal
+
+__all__ = ["Flat", "Normal", "from_config"]

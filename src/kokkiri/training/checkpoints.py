@@ -6,6 +6,7 @@ any instant, also while a checkpoint is being written, leaves the one before it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -39,7 +40,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise OutputError(
             f"cannot write {path}",
             needs=f"room for {len(content):,} bytes in a folder that may be written",

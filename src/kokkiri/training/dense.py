@@ -21,15 +21,16 @@ from torch.func import grad_and_value, vmap
 
 from kokkiri.errors import CannotLift
 from kokkiri.networks.dense import Operation, program
+from kokkiri.optimizers.clipping import clip_rows
 from kokkiri.training.engines import (
     Fleet,
     Job,
     alone,
     descend,
-    keep,
     of_likelihood,
     of_network,
     own_randomness,
+    put,
     tree_map,
 )
 from kokkiri.training.objective import batch_scale
@@ -79,73 +80,84 @@ def _advance(
     operations: tuple[Operation, ...],
 ) -> Tensor:
     take = lambda t: t[rows]
-    one = len(rows) == 1
-    flat, memory = fleet.flat[rows], tree_map(take, fleet.memory)
-    hyper, total = tree_map(take, job.hyper), job.total[rows]
-    weights = None if job.weight is None else job.weight[rows]
-    if one:  # plain numbers and no lifting: a third of a small step
-        memory, hyper = alone(memory, 0), {n: h.item() for n, h in hyper.items()}
-        rows_weight = total.item()
-        move = lambda factor: _unsqueezed(descend(job, flat[0], gradient[0], memory, hyper, factor, rows_weight))
-    else:
-        lifted = vmap(partial(descend, job), (0, 0, 0, 0, None, 0))
-        move = lambda factor: lifted(flat, gradient, memory, hyper, factor, total)
-    slope = _slope_of_one(job) if one else _slope_of_many(job, shared=weights is None)
+    flat, total = fleet.flat[rows], job.total[rows]
     gradient = torch.zeros_like(flat)
-    slots, views = job.where.views(gradient), job.where.views(flat)
+    move = (_broadcast_move if _broadcasts(job) else _lifted_move)(job, flat, gradient, rows)
+    weights = None if job.weight is None else job.weight[rows]
+    slots, views = job.where.views(gradient), job.where.views(flat)  # of tensors that are written in place below
+    slope = _slope(job, of_likelihood(views), weighted=weights is not None)
+    scales: dict[int, Tensor] = {}
+    memory = tree_map(take, fleet.memory)
+    if _broadcasts(job):
+        memory = alone(memory, slice(None))
     sums = torch.zeros(len(rows), dtype=flat.dtype, device=flat.device)
     with torch.no_grad():
         for t in range(fleet.step, fleet.step + steps):
             x, y, index = job.batch(t)
             weight = weights if weights is None or index is None else weights[:, index]
-            seed(t, int(rows[0]) if not one else int(rows))
+            seed(t, int(rows[0]))
             output, tape = forward(operations, views, x.flatten(1), training=True)
-            scale = batch_scale(job.rows, len(y), total).to(flat.dtype)
-            cost, at_output, at_phi = slope(output, of_likelihood(views), y, weight, scale)
+            if len(y) not in scales:
+                scales[len(y)] = batch_scale(job.rows, len(y), total).to(flat.dtype)
+            cost, at_output, at_phi = slope(output, y, weight, scales[len(y)])
             backward(operations, views, slots, tape, at_output)
             for name, g in at_phi.items():
                 slots[LIKELIHOOD_PREFIX + name].copy_(g)
-            new, memory = move(job.factor(t))
+            new, memory = move(memory, job.factor(t))
             flat.copy_(new)
             sums += cost
     fleet.flat[rows] = flat
-    if one:
-        tree_map(lambda whole, leaf: keep(whole, leaf, int(rows)), fleet.memory, memory)
-    else:
-        tree_map(lambda whole, part: whole.index_copy_(0, rows, part), fleet.memory, memory)
+    tree_map(lambda whole, part: put(whole, rows, part), fleet.memory, memory)
     return (-sums / steps).cpu().double()
 
 
-def _unsqueezed(pair: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-    return pair[0][None], pair[1]
+def _broadcasts(job: Job) -> bool:
+    """Whether optimizer and prior work on a stack (R, P) as on one flat tensor, with a column of hyperparameters."""
+    return job.optimizer.elementwise and job.prior.elementwise and hasattr(job.prior, "gradient")
 
 
-def _slope_of_one(job: Job) -> Callable[..., tuple[Tensor, Tensor, Params]]:
-    """Cost of one replica, and its gradients at the output and at the likelihood's parameters, by autograd."""
+def _broadcast_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> Callable[..., tuple[Tensor, Any]]:
+    """`engines.descend` for a stack without lifting: what all replicas share is a plain number, the rest a column."""
+    column = lambda t: t[0].item() if bool((t == t[0]).all()) else t[:, None]
+    hyper = {name: column(h[rows]) for name, h in job.hyper.items()}
+    total = column(job.total[rows])
+    own, slots = job.where.blocks(flat), job.where.blocks(gradient)
+    gradient_of = job.prior.gradient  # pyright: ignore[reportAttributeAccessIssue]
 
-    def slope(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Any:
-        with torch.enable_grad():
-            leaf = output[0].detach().requires_grad_()
-            own = {n: t[0].detach().requires_grad_() for n, t in phi.items()}
-            ll = job.likelihood.bind(own).log_prob(leaf, y)
-            score = ll.sum() if weight is None else (weight[0] * ll).sum()
-            cost = score * -scale[0]
-            at_output, *at_phi = torch.autograd.grad(cost, [leaf, *own.values()])
-        return cost.detach(), at_output[None], {n: g[None] for n, g in zip(own, at_phi, strict=True)}
+    def move(memory: Any, factor: float) -> tuple[Tensor, Any]:
+        for name, pull in gradient_of(own, hyper).items():
+            slots[name].sub_(pull / total)
+        grads = {"": clip_rows(gradient, job.clip)}
+        params, memory = job.optimizer.step({"": flat}, grads, memory, {**hyper, "lr": hyper["lr"] * factor})
+        return params[""], memory
 
-    return slope
+    return move
 
 
-def _slope_of_many(job: Job, *, shared: bool) -> Callable[..., tuple[Tensor, Tensor, Params]]:
+def _lifted_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> Callable[..., tuple[Tensor, Any]]:
+    hyper, total = {name: h[rows] for name, h in job.hyper.items()}, job.total[rows]
+    lifted = vmap(partial(descend, job), (0, 0, 0, 0, None, 0))
+    return lambda memory, factor: lifted(flat, gradient, memory, hyper, factor, total)
+
+
+def _slope(job: Job, phi: Params, *, weighted: bool) -> Callable[..., tuple[Tensor, Tensor, Params]]:
+    """(R,) costs, and their gradients at the outputs and at the likelihood's parameters, in closed form or by autograd."""
+
     def cost(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Tensor:
         ll = job.likelihood.bind(phi).log_prob(output, y)
         return (ll.sum() if weight is None else (weight * ll).sum()) * -scale
 
-    lifted = vmap(grad_and_value(cost, (0, 1)), (0, 0, None, None if shared else 0, 0))
+    lifted = vmap(grad_and_value(cost, (0, 1)), (0, 0, None, 0 if weighted else None, 0))
+    bound = job.likelihood.bind(phi)
 
-    def slope(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Any:
-        (at_output, at_phi), value = lifted(output, phi, y, weight, scale)
-        return value, at_output, at_phi
+    def slope(output: Tensor, y: Tensor, weight: Tensor | None, scale: Tensor) -> Any:
+        score = bound.score(output, y) if hasattr(bound, "score") else None  # pyright: ignore[reportAttributeAccessIssue]
+        if score is None:
+            (at_output, at_phi), value = lifted(output, phi, y, weight, scale)
+            return value, at_output, at_phi
+        share = -scale[:, None] if weight is None else weight * -scale[:, None]
+        value = (share * score.log_prob).sum(1)
+        return value, share[..., None] * score.output, {n: (share * t).sum(1) for n, t in score.parameters.items()}
 
     return slope
 

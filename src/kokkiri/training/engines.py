@@ -67,7 +67,7 @@ def of_likelihood(params: Params) -> Params:
     return {name.removeprefix(LIKELIHOOD_PREFIX): t for name, t in params.items() if name.startswith(LIKELIHOOD_PREFIX)}
 
 
-def descend(job: Job, flat: Tensor, gradient: Tensor, memory: State, hyper: Params, factor: float, total: Any) -> Any:
+def descend(job: Job, flat: Tensor, gradient: Tensor, memory: State, hyper: Any, factor: float, total: Any) -> Any:
     """One step of one replica from its likelihood's gradient, (P,), which is used up: prior, clipping, optimizer."""
     where = job.where
     split = where.blocks if job.prior.elementwise else where.views
@@ -94,14 +94,15 @@ def tree_map(fn: Callable[..., Tensor], *trees: Any) -> Any:
     return fn(*trees)
 
 
-def alone(memory: State, r: int) -> State:
-    """One replica's state out of the stack; its counts become plain numbers, which saves half of a small step."""
-    return {n: t[r].item() if isinstance(t, Tensor) else tree_map(lambda u: u[r], t) for n, t in memory.items()}
+def alone(memory: State, rows: int | slice) -> State:
+    """The state of some replicas, its counts as plain numbers: replicas step together, and an operation is saved."""
+    count = lambda t: (t[rows] if isinstance(rows, int) else t[0]).item()
+    return {n: count(t) if isinstance(t, Tensor) else tree_map(lambda u: u[rows], t) for n, t in memory.items()}
 
 
-def keep(whole: Tensor, one: Tensor | float, r: int) -> Tensor:
-    """Writes one replica's leaf back into the stack."""
-    whole[r] = one
+def put(whole: Tensor, rows: Any, part: Any) -> Tensor:
+    """Writes a leaf of some replicas back into the stack."""
+    whole[rows] = part
     return whole
 
 
@@ -136,8 +137,8 @@ def own_randomness(job: Job) -> Iterator[Callable[[int, int], None]]:
 class Engine(Protocol):
     """How the replicas of a herd are stepped, and how they answer. `chunk`: how many at a time."""
 
-    @property
-    def name(self) -> str: ...
+    name: ClassVar[str]
+
     @property
     def chunk(self) -> int: ...
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
@@ -154,7 +155,7 @@ class Loop:
     """One replica after the other: any module, any size. The reference that other engines must agree with."""
 
     name: ClassVar[str] = "loop"
-    chunk: ClassVar[int] = 1
+    chunk: int = field(default=1, init=False)
 
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
@@ -193,7 +194,7 @@ class Loop:
                         flat.copy_(new)
                         sums -= cost.detach()
                 said[r] = (sums / steps).item()
-                tree_map(lambda whole, one, r=r: keep(whole, one, r), fleet.memory, memory)
+                tree_map(lambda whole, one, r=r: put(whole, r, one), fleet.memory, memory)
         return said
 
     def outputs(self, module: nn.Module, params: Params, buffers: Params, x: Any, *, shared: bool) -> Tensor:

@@ -8,14 +8,16 @@ A batch of B rows drawn from N estimates the sum without bias when its rows coun
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from kokkiri.types import Params, Prior
 
 
-def batch_scale(rows: int, batch: int, total: Tensor | float) -> Tensor | float:
-    """By how much the sum over a batch is multiplied to estimate the mean over the data: N / (B W)."""
+def batch_scale(rows: int, batch: int, total: Any) -> Any:
+    """By how much the sum over a batch is multiplied to estimate the mean over the data: N / (B W), as W is."""
     return rows / (batch * total)
 
 

@@ -1,0 +1,213 @@
+"""What to try when the user leaves it open, and which of it to keep.
+
+A few configurations are trained, all on the training rows alone, and judged by the log-likelihood of rows that they have
+not seen: out-of-fold where the data are small enough to train an ensemble of five on folds, a held-out tenth otherwise.
+Only rules and held-out scores decide, no clock: the same data and seed give the same choice on any machine.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from kokkiri.data.core import Inputs, Target
+from kokkiri.errors import UsageError
+from kokkiri.experiments.configuration import Configuration, Outcome
+from kokkiri.likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, StudentT
+from kokkiri.networks import MLP, ConvNet
+from kokkiri.optimizers import Adam, Cosine, WarmUp
+from kokkiri.posteriors.ensemble import Ensemble
+from kokkiri.posteriors.point import Point
+from kokkiri.priors import Normal
+from kokkiri.records import Candidate
+from kokkiri.training.plan import Plan
+from kokkiri.types import Likelihood, Optimizer, Prior, Schedule
+
+SMALL = 4e12  # FLOP a candidate's ensemble may cost; beyond it one network is trained
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user has fixed; None is open."""
+
+    network: nn.Module | Callable[[], nn.Module] | None = None
+    likelihood: Likelihood | None = None
+    optimizer: Optimizer | None = None
+    prior: Prior | None = None
+    posterior: Point | Ensemble | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    batch: int | None = None
+    lr: float | None = None
+    schedule: Schedule | None = None
+    clip: float | None = None
+    augment: Any = None
+    patience: int | None | str = "open"
+    held_out: float = 0.1
+    seed: int = 0
+    threads: int | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Configurations to try, and the reason of each thing that was chosen, by name."""
+
+    candidates: tuple[Configuration, ...]
+    reasons: dict[str, str]
+
+
+def flop_per_row(network: nn.Module, inputs: Inputs) -> float:
+    """Floating-point operations of one row's forward pass, counted on a row of zeros."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, *inputs.shape))
+    return float(counter.get_total_flops())
+
+
+def likelihoods_for(target: Target) -> tuple[tuple[Likelihood, ...], str]:
+    """The likelihoods worth trying for a target, and why."""
+    if target.kind == "category":
+        if target.classes == 2:
+            return (Bernoulli(),), "the target has two classes"
+        return (Categorical(),), f"the target has {target.classes} classes"
+    return (Gaussian(), HeteroscedasticGaussian(), StudentT()), "the target is a number"
+
+
+def candidates(data: Any, wishes: Wishes) -> Choice:
+    """The configurations to try for some training data."""
+    inputs, target, n = data.inputs, data.target, len(data)
+    reasons: dict[str, str] = {}
+    asked, why = likelihoods_for(target) if wishes.likelihood is None else ((wishes.likelihood,), "as you asked")
+    reasons["likelihood"] = why
+    targets = 1 if data.y is None or data.y.ndim == 1 else data.y.shape[1]
+    outputs = lambda likelihood: likelihood.outputs(target.classes or targets)
+    images = len(inputs.shape) == 3
+    nets = _networks(inputs, images) if wishes.network is None else [(_title(wishes.network), wishes.network)]
+    reasons["network"] = (
+        "as you asked"
+        if wishes.network is not None
+        else (
+            "pictures: convolutions see neighbouring pixels together"
+            if images
+            else "a table: dense layers over its columns"
+        )
+    )
+    batch = wishes.batch or _batch(n)
+    tried = []
+    for name, make in nets:
+        for likelihood in asked:
+            built = partial(make, outputs(likelihood)) if _sized(make) else make
+            tried.append((f"{name}, {_word(likelihood)}", built, likelihood))
+    probe = [_made(built) for _, built, _ in tried]
+    cost = max(6 * sum(p.numel() for p in m.parameters()) + 3 * flop_per_row(m, inputs) for m in probe)
+    epochs = wishes.epochs or _epochs(n, images)
+    ensemble = cost * n * epochs * 5 <= SMALL and n >= 50
+    posterior = wishes.posterior or (Ensemble(5) if ensemble else Point())
+    reasons["posterior"] = (
+        "as you asked"
+        if wishes.posterior is not None
+        else ("five networks on five folds fit the budget" if ensemble else "one network: the data are large")
+    )
+    per_epoch = math.ceil(n / min(batch, n))
+    steps = wishes.steps or max(200, round(epochs * per_epoch))
+    every = max(per_epoch, 20) if n < 20000 else per_epoch
+    patience = max(10, steps // every // 4) if wishes.patience == "open" else wishes.patience
+    plan = Plan(
+        steps, batch, wishes.seed, wishes.schedule or WarmUp(0.05, Cosine()), wishes.clip, wishes.augment, every,
+        patience, wishes.threads, wishes.device,
+    )  # fmt: skip
+    reasons["steps"] = (
+        "as you asked" if wishes.steps else f"{steps / per_epoch:.0f} passes over {n:,} rows, at the most"
+    )
+    reasons["batch"] = "as you asked" if wishes.batch else f"grows with the number of rows ({n:,})"
+    reasons["schedule"] = (
+        "as you asked" if wishes.schedule else "rises for a twentieth of the steps, then falls to zero"
+    )
+    rates = [wishes.lr] if wishes.lr else [1e-3] if images else [3e-3]
+    optimizers = [wishes.optimizer] if wishes.optimizer is not None else [Adam(lr=r) for r in rates]
+    reasons["optimizer"] = "as you asked" if wishes.optimizer else "insensitive to the scale of the gradients"
+    priors = [wishes.prior] if wishes.prior is not None else [Normal(1.0)] if images else [Normal(1.0), Normal(10.0)]
+    reasons["prior"] = "as you asked" if wishes.prior else "the weights' precision of best held-out log-likelihood"
+    made = [
+        Configuration(built, likelihood, optimizer, prior, posterior, plan, wishes.held_out, _name(name, prior, priors))
+        for name, built, likelihood in tried
+        for optimizer in optimizers
+        for prior in priors
+    ]
+    return Choice(tuple(made), reasons)
+
+
+def best(outcomes: list[Outcome]) -> int:
+    """Which outcome to keep: the highest held-out log-likelihood; the first where none has any."""
+    scores = [o.held_out if math.isfinite(o.held_out) else -math.inf for o in outcomes]
+    return max(range(len(scores)), key=lambda i: scores[i])
+
+
+def table(outcomes: list[Outcome], chosen: int) -> tuple[Candidate, ...]:
+    """The outcomes as the report shows them."""
+    size = lambda o: sum(t[0].numel() for t in o.herd.params.values())
+    return tuple(
+        Candidate(o.configuration.name, o.held_out, o.se, o.seconds, size(o), i == chosen)
+        for i, o in enumerate(outcomes)
+    )
+
+
+def _networks(inputs: Inputs, images: bool) -> list[tuple[str, Callable[[int], nn.Module]]]:
+    if images:
+        return [("ConvNet 16-32", lambda outputs: ConvNet(inputs, outputs, channels=(16, 32), dropout=0.25))]
+    return [
+        ("linear", lambda outputs: MLP(inputs, [], outputs)),
+        ("MLP 64-64", lambda outputs: MLP(inputs, [64, 64], outputs, skip=True)),
+        ("MLP 128-128", lambda outputs: MLP(inputs, [128, 128], outputs, skip=True, dropout=0.1)),
+    ]
+
+
+def _sized(make: nn.Module | Callable[..., nn.Module]) -> bool:
+    """Whether a function makes networks of any number of outputs, which is then its one argument."""
+    if isinstance(make, nn.Module):
+        return False
+    needed = [p for p in inspect.signature(make).parameters.values() if p.default is p.empty]
+    if len(needed) > 1:
+        raise UsageError(
+            "cannot make this network", needs="a function of nothing, or of the number of outputs",
+            found=", ".join(p.name for p in needed), fix="lambda outputs: …",
+        )  # fmt: skip
+    return bool(needed)
+
+
+def _title(network: nn.Module | Callable[..., nn.Module]) -> str:
+    return type(network).__name__ if isinstance(network, nn.Module) else getattr(network, "__name__", "network")
+
+
+def _made(make: nn.Module | Callable[[], nn.Module]) -> nn.Module:
+    if isinstance(make, nn.Module):
+        return make
+    with torch.random.fork_rng(devices=[]):
+        return make()
+
+
+def _batch(n: int) -> int:
+    return 32 if n < 1000 else 64 if n < 4000 else 128 if n < 20000 else 256 if n < 200000 else 512
+
+
+def _epochs(n: int, images: bool) -> float:
+    if images:
+        return 6 if n > 20000 else 60
+    return 300 if n < 1000 else 200 if n < 4000 else 100 if n < 20000 else 40 if n < 200000 else 10
+
+
+def _word(likelihood: Likelihood) -> str:
+    return repr(likelihood).partition("(")[0]
+
+
+def _name(name: str, prior: Prior, priors: list[Prior]) -> str:
+    return name if len(priors) == 1 else f"{name}, precision {prior.hyperparameters()['precision'].item():g}"

@@ -1,0 +1,32 @@
+"""Priors by name: the door from saved models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from kokkiri.errors import ModelError
+from kokkiri.priors.flat import Flat
+from kokkiri.priors.normal import Normal
+from kokkiri.types import Prior
+
+_OURS = (Normal, Flat)
+
+
+def from_config(values: Mapping[str, Any]) -> Prior:
+    """The prior that its `config()` wrote down.
+
+    >>> from_config(Normal(precision=2.0).config())
+    Normal(precision=2.0)
+    """
+    given = {field: value for field, value in values.items() if field != "name"}
+    for kind in _OURS:
+        if kind.__name__ == values.get("name") and given.keys() <= {f.name for f in fields(kind)}:
+            return kind(**given)
+    raise ModelError(
+        f"the model's prior {values.get('name')!r} is not known",
+        needs="one of " + ", ".join(f"{kind.__name__}({', '.join(f.name for f in fields(kind))})" for kind in _OURS),
+        found=str(dict(values)),
+        fix="load it with the version of kokkiri that saved it",
+    )

@@ -1,0 +1,268 @@
+"""Models on disk: a folder of model.json and model.safetensors. No pickle; loading runs no code from the files.
+
+model.json holds the configuration and the provenance, and the SHA-256 of model.safetensors and of itself. A network of
+kokkiri's is made again from its settings; any other is named by import path, and is imported only when the caller hands
+it over, or says that it may be (`trust=True`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kokkiri import likelihoods, networks, priors
+from kokkiri.data.core import Group, Inputs, Target
+from kokkiri.data.encoders import encoder_config, encoder_from_config
+from kokkiri.data.tables import Schema
+from kokkiri.errors import ChecksumError, ModelError, OutputError, Unsupported, nearest
+from kokkiri.herd import Herd
+from kokkiri.posteriors.particles import Form, Particles
+from kokkiri.records import Candidate, Curve, Record, Status
+from kokkiri.training.checkpoints import write_atomically
+
+FORMAT = 1
+JSON, TENSORS = "model.json", "model.safetensors"
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    import numpy as np
+
+    from importlib.metadata import version
+
+    return {
+        "kokkiri": version("kokkiri"), "torch": torch.__version__, "numpy": np.__version__,
+        "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}",
+    }  # fmt: skip
+
+
+def source_hash(network: nn.Module) -> str:
+    """SHA-256 of the source text of a network's class; "" where there is none (a notebook cell, C)."""
+    try:
+        return hashlib.sha256(inspect.getsource(type(network)).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
+
+
+def save_model(post: Particles, path: str | Path) -> Path:
+    """Writes a model's folder: first the tensors, then, atomically, the page that vouches for them."""
+    from safetensors.torch import save
+
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(
+            f"cannot write the model to {folder}", needs="a folder, or a name that is free", found="a file"
+        )
+    tensors: dict[str, Tensor] = {"log_weight": post.log_weight}
+    tensors |= {f"params/{n}": t for n, t in post.herd.params.items()}
+    tensors |= {f"buffers/{n}": t for n, t in post.herd.buffers.items()}
+    tensors |= {f"encoder/{n}": t for n, t in post.form.encoder.state_dict().items()}
+    content = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+    page = {
+        "format": FORMAT,
+        "network": _network_page(post.herd.network),
+        "axes": dict(post.herd.axes),
+        "likelihood": _written(post.likelihood),
+        "prior": _written(post.prior),
+        "form": _form_page(post.form),
+        "record": record_page(post.record),
+        "facts": post.facts,
+        "tensors": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+    }
+    page["sha256"] = _digest(page)
+    write_atomically(folder / TENSORS, content)
+    write_atomically(folder / JSON, json.dumps(page, indent=1, ensure_ascii=False).encode())
+    return folder
+
+
+def load_model(
+    path: str | Path, network: nn.Module | Callable[[], nn.Module] | None = None, *, trust: bool = False
+) -> Particles:
+    """A model from its folder. network: the skeleton, where it is not one of kokkiri's; trust: import it by its path.
+
+    Raises ModelError where a file is missing or does not fit, ChecksumError where one was altered.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    folder = Path(path)
+    page = read_page(folder)
+    content = _bytes(folder, TENSORS)
+    if hashlib.sha256(content).hexdigest() != page["tensors"]["sha256"]:
+        raise ChecksumError(
+            f"{folder / TENSORS} was altered",
+            needs=f"SHA-256 {page['tensors']['sha256'][:16]}… ({page['tensors']['bytes']:,} bytes)",
+            found=f"SHA-256 {hashlib.sha256(content).hexdigest()[:16]}… ({len(content):,} bytes)",
+            fix="take the folder from its backup, or fit the model again",
+        )
+    try:
+        tensors = load(content)
+        skeleton = _network(page["network"], network, trust=trust, folder=folder)
+        part = lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        form = _form(page["form"], part("encoder/"))
+        herd = Herd(skeleton, part("params/"), part("buffers/"), page["axes"])
+        _check_fits(skeleton, herd, folder)
+        likelihood, prior = likelihoods.from_config(page["likelihood"]), priors.from_config(page["prior"])
+        record = record_from_page(page["record"])
+    except (KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder} is not a model that this version can read",
+            needs=f"format {FORMAT}, as kokkiri {versions()['kokkiri']} writes it",
+            found=f"{type(error).__name__}: {error}",
+            fix="fit the model again, or load it with the version named in model.json",
+        ) from error
+    return Particles(herd, tensors["log_weight"], likelihood, prior, form, record, page["facts"])
+
+
+def read_page(folder: Path) -> dict[str, Any]:
+    """model.json, whole and unaltered."""
+    if not folder.is_dir():
+        near = [p.name for p in folder.parent.iterdir() if (p / JSON).is_file()] if folder.parent.is_dir() else []
+        raise ModelError(
+            f"there is no model at {folder}", needs=f"a folder with {JSON} and {TENSORS}",
+            found="a file" if folder.exists() else "nothing", fix=nearest(folder.name, near) if near else "kokkiri fit … --out " + folder.name,
+        )  # fmt: skip
+    try:
+        page = json.loads(_bytes(folder, JSON))
+        said = page.pop("sha256")
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError):
+        page, said = {}, ""
+    if not page or _digest(page) != said:
+        raise ChecksumError(
+            f"{folder / JSON} was altered",
+            needs="the text that kokkiri wrote, whose SHA-256 it carries",
+            found="another text",
+            fix="take the folder from its backup, or fit the model again",
+        )
+    if page["format"] != FORMAT:
+        raise ModelError(
+            f"{folder} has format {page['format']}", needs=f"format {FORMAT}", fix="another version of kokkiri"
+        )
+    return page
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{folder} lacks {name}" if isinstance(error, FileNotFoundError) else f"cannot read {folder / name}",
+            needs=f"{JSON} and {TENSORS}, both of one model",
+            found=", ".join(sorted(p.name for p in folder.iterdir())) or "an empty folder",
+            fix="copy the whole folder, or fit the model again",
+        ) from None
+
+
+def _digest(page: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(page, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _network_page(network: nn.Module) -> dict[str, Any]:
+    own = networks.config(network)
+    kind = type(network)
+    return {
+        "kokkiri": own,
+        "import": f"{kind.__module__}:{kind.__qualname__}",
+        "source": source_hash(network),
+        "text": repr(network),
+    }
+
+
+def _network(page: dict[str, Any], given: Any, *, trust: bool, folder: Path) -> nn.Module:
+    if given is not None:
+        return given if isinstance(given, nn.Module) else given()
+    if page["kokkiri"] is not None:
+        with torch.random.fork_rng(devices=[]):
+            return networks.from_config(page["kokkiri"])
+    if not trust:
+        raise ModelError(
+            f"the network of {folder} is {page['import']}, not one of kokkiri's",
+            needs="the network, since no code is run from a model's files",
+            found="none given",
+            fix=f"kk.load({str(folder)!r}, network=…), or trust=True to import {page['import'].split(':')[0]}",
+        )
+    module, _, name = page["import"].partition(":")
+    try:
+        made: Any = importlib.import_module(module)
+        for part in name.split("."):
+            made = getattr(made, part)
+        return made()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"{page['import']} cannot be made", needs="a class that needs no arguments",
+            found=f"{type(error).__name__}: {error}", fix=f"kk.load({str(folder)!r}, network=…)",
+        ) from error  # fmt: skip
+
+
+def _check_fits(skeleton: nn.Module, herd: Herd, folder: Path) -> None:
+    from kokkiri.types import LIKELIHOOD_PREFIX
+
+    own = {n: tuple(t.shape) for n, t in [*skeleton.named_parameters(), *skeleton.named_buffers()]}
+    kept = herd.params | herd.buffers
+    saved = {n: tuple(t.shape[1:]) for n, t in kept.items() if not n.startswith(LIKELIHOOD_PREFIX)}
+    if own != saved:
+        odd = sorted(set(own.items()) ^ set(saved.items()))[0][0]
+        raise ModelError(
+            f"the network does not fit the weights of {folder}",
+            needs=f"{odd} of shape {saved.get(odd, 'none: it must not be there')}",
+            found=f"{odd} of shape {own.get(odd, 'none: it is not there')}",
+            fix="the network that was fitted",
+        )
+
+
+def _written(value: object) -> dict[str, Any]:
+    config = getattr(value, "config", None)
+    if config is None or not type(value).__module__.startswith("kokkiri."):
+        raise Unsupported(
+            f"{type(value).__name__} cannot be saved",
+            needs="a likelihood and a prior of kokkiri's, which can be made again from plain values",
+            found=f"{type(value).__module__}.{type(value).__qualname__}",
+            fix="keep the posterior in the process, or use one of kk.likelihoods",
+        )
+    return config()
+
+
+def _form_page(form: Form) -> dict[str, Any]:
+    return {
+        "encoder": encoder_config(form.encoder),
+        "inputs": dataclasses.asdict(form.inputs),
+        "target": dataclasses.asdict(form.target),
+        "schema": form.schema.to_json() if form.schema is not None else None,
+    }
+
+
+def _form(page: dict[str, Any], state: dict[str, Tensor]) -> Form:
+    encoder = encoder_from_config(page["encoder"], state)
+    inputs = Inputs(tuple(page["inputs"]["shape"]), tuple(Group(**g) for g in page["inputs"]["groups"]))
+    target = Target(**{**page["target"], "levels": tuple(page["target"]["levels"])})
+    schema = Schema.from_json(page["schema"]) if page["schema"] is not None else None
+    return Form(encoder, inputs, target, schema)
+
+
+def record_page(record: Record) -> dict[str, Any]:
+    """A record as JSON values."""
+    return {**dataclasses.asdict(record), "status": record.status.name}
+
+
+def record_from_page(page: Mapping[str, Any]) -> Record:
+    """The record that `record_page` wrote down."""
+    curve = page["curve"]
+    rows = lambda name: tuple(tuple(r) for r in curve[name])
+    return Record(**{
+        **page,
+        "status": Status[page["status"]],
+        "config": {name: tuple(pair) for name, pair in page["config"].items()},
+        "curve": Curve(tuple(curve["steps"]), rows("train"), rows("held_out"), tuple(curve["best"])),
+        "candidates": tuple(Candidate(**c) for c in page["candidates"]),
+        "notes": tuple(page["notes"]),
+    })

@@ -1,0 +1,246 @@
+"""The verbs: fit, predict, save, load."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kokkiri import store
+from kokkiri.data.core import Data
+from kokkiri.data.encoders import TableEncoder
+from kokkiri.data.read import read
+from kokkiri.data.tables import conform, new_rows
+from kokkiri.errors import DataError, UsageError
+from kokkiri.experiments.choose import Wishes, best, candidates, table
+from kokkiri.experiments.configuration import Configuration, Outcome, run
+from kokkiri.posteriors.ensemble import Ensemble
+from kokkiri.posteriors.particles import Particles, form
+from kokkiri.posteriors.point import Point
+from kokkiri.records import Record, Status
+from kokkiri.training.engines import Engine
+from kokkiri.training.loop import Moment
+from kokkiri.types import Likelihood, Optimizer, Predictive, Prior, Schedule
+
+CHUNK = 8192  # rows a forward pass of predict
+
+
+def fit(
+    data: Any,
+    network: nn.Module | Callable[[], nn.Module] | None = None,
+    likelihood: Likelihood | None = None,
+    optimizer: Optimizer | None = None,
+    *,
+    target: str | None = None,
+    prior: Prior | None = None,
+    posterior: Point | Ensemble | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    schedule: Schedule | None = None,
+    clip: float | None = None,
+    augment: Any = None,
+    patience: int | None | str = "open",
+    held_out: float = 0.1,
+    seed: int = 0,
+    engine: Engine | None = None,
+    checkpoints: str | Path | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Particles:
+    """Trains a network on data, and gives its posterior. What is left open is chosen by held-out log-likelihood.
+
+    data: what `read` gave, or anything `read` takes, with `target` naming what is to be predicted. network: any
+    nn.Module (it is copied, and keeps its own initial weights with `Point`), or a function that makes one. patience:
+    looks without improvement on held-out rows before training stops; None trains all `steps` on all rows. checkpoints:
+    a folder; a run that was killed goes on from there to the same bits. The global random state, the data and the
+    network that was handed in stay as they are.
+
+    >>> import kokkiri as kk
+    >>> data = kk.read("digits")
+    >>> post = kk.fit(data, kk.networks.MLP(data.inputs, [16], 10), kk.Categorical(), steps=50, progress=False)
+    >>> kk.predict(post, data).mean.shape
+    torch.Size([1797, 10])
+    """
+    if not isinstance(data, Data):
+        data = read(data, target)
+    if data.y is None or data.target is None:
+        raise UsageError("fit needs data with a target", found="no target", fix="kk.read(…, target='NAME')")
+    wishes = Wishes(
+        network, likelihood, optimizer, prior, posterior, steps, epochs, batch, lr, schedule, clip, augment, patience,
+        held_out, seed, threads, device,
+    )  # fmt: skip
+    choice = candidates(data, wishes)
+    if likelihood is not None:
+        likelihood.check(data.y)
+    folder = Path(checkpoints) if checkpoints is not None else None
+    outcomes: list[Outcome] = []
+    with interruptible() as stopped:
+        for i, configuration in enumerate(choice.candidates):
+            label = (
+                configuration.name
+                if len(choice.candidates) == 1
+                else f"{i + 1}/{len(choice.candidates)} {configuration.name}"
+            )
+            own = folder / f"candidate-{i}" if folder is not None else None
+            with _progress(configuration.plan.steps, label, shown=progress) as watch:
+                outcomes.append(run(configuration, data, engine=engine, checkpoints=own, watch=watch, stop=stopped))
+            if stopped():
+                break
+    chosen = best(outcomes)
+    return particles(data, outcomes, chosen, choice.reasons)
+
+
+def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping[str, str]) -> Particles:
+    """The posterior that an outcome stands for, with its record."""
+    o = outcomes[chosen]
+    record = Record(
+        status=Status.INTERRUPTED if any(x.status is Status.INTERRUPTED for x in outcomes) else o.status,
+        steps=o.steps,
+        seconds=sum(x.seconds for x in outcomes),
+        wall=sum(x.wall for x in outcomes),
+        seed=o.configuration.plan.seed,
+        config=settings(o, reasons, len(outcomes)),
+        data=data_facts(data),
+        versions=store.versions(),
+        source=store.source_hash(o.herd.network),
+        curve=o.curve,
+        candidates=table(outcomes, chosen),
+        notes=tuple(dict.fromkeys((*data.notes, *o.notes))),
+    )
+    n = len(o.herd)
+    even = torch.full((n,), 1.0 / n, dtype=torch.float64).log()
+    return Particles(o.herd, even, o.likelihood, o.configuration.prior, form(data), record)
+
+
+def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tuple[Any, str]]:
+    """What a run was, name by name, each with why."""
+    c = o.configuration
+    why = f"best held-out log-likelihood of {tried}" if tried > 1 else ""
+    size = sum(t[0].numel() for t in o.herd.params.values())
+    values = {
+        "likelihood": repr(c.likelihood),
+        "network": f"{c.name.split(',')[0]} ({size:,} parameters)",
+        "posterior": repr(c.posterior),
+        "prior": repr(c.prior),
+        "optimizer": repr(c.optimizer),
+        "schedule": repr(c.plan.schedule),
+        "steps": c.plan.steps,
+        "batch": c.plan.batch,
+        "patience": c.plan.patience,
+        "clip": c.plan.clip,
+        "augment": repr(c.plan.augment) if c.plan.augment is not None else None,
+    }
+    joined = lambda name: "; ".join(
+        t for t in (reasons.get(name, ""), why if name in {"likelihood", "network", "prior"} else "") if t
+    )
+    return {name: (value, joined(name)) for name, value in values.items() if value is not None}
+
+
+def data_facts(data: Data) -> dict[str, Any]:
+    """Where the data came from and what they were."""
+    facts: dict[str, Any] = {
+        "source": data.source.name, "sha256": data.source.sha256, "rows": len(data), "source rows": data.source.rows,
+        "inputs": list(data.inputs.shape), "target": data.target.name if data.target else "",
+        "licence": data.source.licence, "citation": data.source.citation,
+    }  # fmt: skip
+    return {k: v for k, v in facts.items() if v or k == "target"}
+
+
+def predict(post: Particles, new: Any) -> Predictive:
+    """p(y | x, data) for new rows: `Data`, anything `read` takes, or a tensor of encoded inputs.
+
+    The mixture over the posterior's networks. Columns are found by name; a category that was never seen is accepted and
+    counted in the notes of `rows_for(post, new)`.
+    """
+    x = new if isinstance(new, Tensor) else None
+    data = None if x is not None else rows_for(post, new)
+    total = len(x) if x is not None else len(data) if data is not None else 0
+    if not total:
+        raise DataError("there are no rows to predict", needs="at least one row")
+    parts = []
+    for index in torch.arange(total).split(CHUNK):
+        batch = x[index] if x is not None else data.batch(index).x  # pyright: ignore[reportOptionalMemberAccess]
+        parts.append(post.herd(batch))
+    return post.bound().predictive(torch.cat(parts, 1), post.log_weight)
+
+
+def rows_for(post: Particles, new: Any) -> Data:
+    """New rows in the form that a model takes, with what was noticed about them in `notes`."""
+    own = post.form
+    if isinstance(new, Data) and new.encoder is own.encoder:
+        return new
+    if own.schema is not None:
+        return (
+            conform(new, own.schema, own.encoder) if isinstance(new, Data) else new_rows(new, own.schema, own.encoder)
+        )
+    data = (
+        new if isinstance(new, Data) else read(new, size=own.inputs.shape[1:] if len(own.inputs.shape) == 3 else None)
+    )
+    if data.inputs.shape != own.inputs.shape:
+        raise DataError(
+            "these rows do not fit the model",
+            needs=f"inputs of shape {own.inputs.shape}",
+            found=f"inputs of shape {data.inputs.shape}",
+            fix="the same kind of data as the model was fitted on",
+        )
+    return replace(data, encoder=own.encoder, _cache={})
+
+
+def save(post: Particles, path: str | Path) -> Path:
+    """Writes the folder of a model: model.json and model.safetensors."""
+    return store.save_model(post, path)
+
+
+def load(
+    path: str | Path, network: nn.Module | Callable[[], nn.Module] | None = None, *, trust: bool = False
+) -> Particles:
+    """Reads the folder of a model. See `store.load_model`."""
+    return store.load_model(path, network, trust=trust)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks the run to end in order; the second interrupts at once. SIGTERM asks, too."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    kept = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for s, handler in kept.items():
+            signal.signal(s, handler)
+
+
+@contextlib.contextmanager
+def _progress(steps: int, label: str, *, shown: bool) -> Iterator[Callable[[Moment], None] | None]:
+    """What is to be called with every moment of a run."""
+    if not shown:
+        yield None
+        return
+    from kokkiri.progress import Progress
+
+    with Progress(steps, label) as bar:
+
+        def look(moment: Moment) -> None:
+            held = moment.held_out.mean() if moment.held_out is not None else None
+            bar.update(moment.step, train=moment.train.mean(), held_out=held)
+
+        yield look
