@@ -19,7 +19,7 @@ from kokkiri.data.encoders import TableEncoder
 from kokkiri.data.read import read
 from kokkiri.data.tables import conform, new_rows
 from kokkiri.errors import DataError, UsageError
-from kokkiri.experiments.choose import Wishes, best, candidates, table
+from kokkiri.experiments.choose import Wishes, best, candidates, quickly, table
 from kokkiri.experiments.configuration import Configuration, Outcome, run
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.particles import Particles, form
@@ -84,19 +84,23 @@ def fit(
         likelihood.check(data.y)
     folder = Path(checkpoints) if checkpoints is not None else None
     outcomes: list[Outcome] = []
+
+    def attempt(configuration: Configuration) -> Outcome:
+        i = len(outcomes)
+        own = folder / f"candidate-{i}" if folder is not None else None
+        with _progress(configuration.plan.steps, configuration.name, shown=progress) as watch:
+            outcomes.append(run(configuration, data, engine=engine, checkpoints=own, watch=watch, stop=stopped))
+        return outcomes[-1]
+
     with interruptible() as stopped:
-        for i, configuration in enumerate(choice.candidates):
-            label = (
-                configuration.name
-                if len(choice.candidates) == 1
-                else f"{i + 1}/{len(choice.candidates)} {configuration.name}"
-            )
-            own = folder / f"candidate-{i}" if folder is not None else None
-            with _progress(configuration.plan.steps, label, shown=progress) as watch:
-                outcomes.append(run(configuration, data, engine=engine, checkpoints=own, watch=watch, stop=stopped))
-            if stopped():
-                break
-    chosen = best(outcomes)
+        quick = [attempt(quickly(c)) for c in choice.quick if choice.open and not stopped()]
+        first = len(outcomes)
+        if len(quick) == len(choice.quick) or not choice.open:
+            for configuration in choice.finalists(quick):
+                if not (stopped() and outcomes):
+                    attempt(configuration)
+    finals = outcomes[first:] or outcomes
+    chosen = outcomes.index(finals[best(finals)])
     return particles(data, outcomes, chosen, choice.reasons)
 
 
@@ -174,7 +178,7 @@ def predict(post: Particles, new: Any) -> Predictive:
     return post.bound().predictive(torch.cat(parts, 1), post.log_weight)
 
 
-def rows_for(post: Particles, new: Any) -> Data:
+def rows_for(post: Particles, new: Any, *, table: str | None = None, encoding: str = "utf-8") -> Data:
     """New rows in the form that a model takes, with what was noticed about them in `notes`."""
     own = post.form
     if isinstance(new, Data) and new.encoder is own.encoder:

@@ -1,0 +1,86 @@
+"""kokkiri show: what a model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show a model: its layers and parameters, what it was fitted on and how, and how good it was."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """The folder that `kokkiri fit` wrote."""
+    network: Annotated[str | None, arg(metavar="FILE.PY:NAME")] = None
+    """The network, where it is one of your own."""
+    debug: bool = False
+    """Show the whole traceback of an error."""
+
+    def run(self) -> int:
+        """Gives the exit code."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        from kokkiri.cli.networks import own_network
+        from kokkiri.evaluation import Comparison, Evaluation
+        from kokkiri.networks import describe
+        from kokkiri.report import words
+        from kokkiri.store import read_page
+        from kokkiri.verbs import load
+
+        folder = Path(self.model)
+        post = load(folder, None if self.network is None else own_network(self.network))
+        page, record, target = read_page(folder), post.record, post.form.target
+        console = Console(markup=False, emoji=False, highlight=False, width=None if _wide() else 100)
+        console.print(f"{folder.name}: {post!r}", style="bold")
+        layers = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, side in (("layer", "left"), ("type", "left"), ("output", "left"), ("parameters", "right")):
+            layers.add_column(name, justify=side)
+        rows = describe(post.herd.module(), post.form.inputs)
+        for row in rows:
+            layers.add_row(
+                row.name, row.type, "" if row.shape is None else str(tuple(row.shape)), f"{row.parameters:,}"
+            )
+        layers.add_row("", "", "", f"{sum(r.parameters for r in rows):,}")
+        console.print(layers)
+        grid = Table.grid(padding=(0, 2))
+        says = f"{target.name}: " + (
+            f"{target.classes} classes, {', '.join(target.levels[:8])}" if target.levels else "a number"
+        )
+        facts = [
+            ("predicts", says),
+            (
+                "from",
+                f"{len(post.form.schema.columns) if post.form.schema else 0} columns"
+                if post.form.schema
+                else f"inputs of shape {post.form.inputs.shape}",
+            ),
+        ]
+        facts += [(name, f"{value}: {why}" if why else str(value)) for name, (value, why) in record.config.items()]
+        facts += [
+            ("trained", f"{record.steps:,} steps, {record.seconds:.1f} CPU s; {record.status.value}"),
+            ("seed", str(record.seed)),
+        ]
+        facts += [(f"data {name}", str(value)) for name, value in record.data.items()]
+        facts += [("versions", ", ".join(f"{n} {v}" for n, v in record.versions.items()))]
+        facts += [("weights SHA-256", page["tensors"]["sha256"]), ("source SHA-256", record.source or "unknown")]
+        for name, text in facts:
+            grid.add_row(name, text)
+        console.print(grid)
+        if "evaluation" in post.facts:
+            found = Evaluation.from_json(post.facts["evaluation"])
+            beside = Comparison.from_json(post.facts["comparison"])
+            console.print()
+            console.print(words.sentence(found, beside, target))
+        return 0
+
+
+def _wide() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
