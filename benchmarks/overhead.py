@@ -70,7 +70,9 @@ def in_memory(data, _held):
 
 def bare(data, _held, engine=None):
     herd = kk.herd(plain(0))
-    for _ in kk.train(herd, data, kk.Gaussian(learn=False), kk.Adam(), kk.Normal(), kk.Plan(STEPS, BATCH), engine=engine):
+    for _ in kk.train(
+        herd, data, kk.Gaussian(learn=False), kk.Adam(), kk.Normal(), kk.Plan(STEPS, BATCH), engine=engine
+    ):
         pass
 
 
@@ -101,7 +103,15 @@ VARIANTS = {
 def imports(rounds):
     """CPU seconds of `import torch` and of `import kokkiri` after it."""
     code = "import time; a=time.process_time(); import torch; b=time.process_time(); import kokkiri; print(b-a, time.process_time()-b)"
-    runs = [list(map(float, subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())) for _ in range(rounds)]
+    runs = [
+        list(
+            map(
+                float,
+                subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(),
+            )
+        )
+        for _ in range(rounds)
+    ]
     return {"torch": [a for a, _ in runs], "kokkiri beyond torch": [b for _, b in runs]}
 
 
@@ -129,7 +139,9 @@ def table(seconds, start):
     lines = ["| variant | CPU µs a step | DataLoader loop / this |", "|---|---|---|"]
     for name, s in seconds.items():
         per = sorted(v / STEPS * 1e6 for v in s)
-        lines.append(f"| {name} | {statistics.median(per):.0f} [{per[0]:.0f} .. {per[-1]:.0f}] | {ratio(seconds, 'DataLoader loop', name)} |")
+        lines.append(
+            f"| {name} | {statistics.median(per):.0f} [{per[0]:.0f} .. {per[-1]:.0f}] | {ratio(seconds, 'DataLoader loop', name)} |"
+        )
     lines += ["", f"everything on / bare: {ratio(seconds, 'kokkiri, everything on', 'kokkiri')}"]
     for name, s in start.items():
         lines.append(f"import {name}: {statistics.median(s):.2f} s [{min(s):.2f} .. {max(s):.2f}]")
@@ -143,6 +155,12 @@ if __name__ == "__main__":
     seconds, start = main(options.rounds)
     print(table(seconds, start))
     RESULTS.mkdir(exist_ok=True)
-    kept = {"command": "python benchmarks/overhead.py", "steps": STEPS, "seconds": seconds, "imports": start, "versions": kk.store.versions()}
+    kept = {
+        "command": "python benchmarks/overhead.py",
+        "steps": STEPS,
+        "seconds": seconds,
+        "imports": start,
+        "versions": kk.store.versions(),
+    }
     (RESULTS / "overhead.json").write_text(json.dumps(kept, indent=1))
     (RESULTS / "overhead.md").write_text(f"{__doc__}\n{table(seconds, start)}\n")

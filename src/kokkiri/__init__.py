@@ -36,7 +36,7 @@ from kokkiri.likelihoods import (
     Categorical,
     Gaussian,
     HeteroscedasticGaussian,
-    Laplace,
+    HeteroscedasticStudentT,
     NegativeBinomial,
     Poisson,
     StudentT,
@@ -63,11 +63,11 @@ from kokkiri.types import Batch
 from kokkiri.verbs import fit, load, predict, save
 
 __all__ = [
-    "SGD", "Adagrad", "Adam", "AdamW", "Augment", "Batch", "Bernoulli", "CannotLift", "Categorical", "ChecksumError",
-    "Constant", "Cosine", "Data", "DataError", "Dense", "Ensemble", "Flat", "FormatError", "Gaussian", "GradientDescent",
-    "Herd", "HeteroscedasticGaussian", "Inputs", "KokkiriError", "Laplace", "Loop", "ModelError", "Momentum",
-    "NegativeBinomial", "Nesterov", "Normal", "NotPositiveDefinite", "OutputError", "Particles", "Plan", "Point",
-    "Poisson", "RMSprop", "Record", "ShapeError", "Stack", "Status", "StepDecay", "StudentT", "Target", "Unsupported",
-    "UsageError", "WarmUp", "fit", "herd", "likelihoods", "load", "networks", "optimizers", "posteriors", "predict",
-    "priors", "read", "reweight", "save", "split", "sweep", "train",
+    "Adagrad", "Adam", "AdamW", "Augment", "Batch", "Bernoulli", "CannotLift", "Categorical", "ChecksumError",
+    "Constant", "Cosine", "Data", "DataError", "Dense", "Ensemble", "Flat", "FormatError", "Gaussian",
+    "GradientDescent", "Herd", "HeteroscedasticGaussian", "HeteroscedasticStudentT", "Inputs", "KokkiriError", "Loop",
+    "ModelError", "Momentum", "NegativeBinomial", "Nesterov", "Normal", "NotPositiveDefinite", "OutputError",
+    "Particles", "Plan", "Point", "Poisson", "RMSprop", "Record", "SGD", "ShapeError", "Stack", "Status", "StepDecay",
+    "StudentT", "Target", "Unsupported", "UsageError", "WarmUp", "fit", "herd", "likelihoods", "load", "networks",
+    "optimizers", "posteriors", "predict", "priors", "read", "reweight", "save", "split", "sweep", "train",
 ]  # fmt: skip

@@ -36,9 +36,9 @@ JSON, TENSORS = "model.json", "model.safetensors"
 
 def versions() -> dict[str, str]:
     """What a run was made with."""
-    import numpy as np
-
     from importlib.metadata import version
+
+    import numpy as np
 
     return {
         "kokkiri": version("kokkiri"), "torch": torch.__version__, "numpy": np.__version__,
@@ -61,7 +61,10 @@ def save_model(post: Particles, path: str | Path) -> Path:
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise OutputError(
-            f"cannot write the model to {folder}", needs="a folder, or a name that is free", found="a file"
+            f"cannot write the model to {folder}",
+            needs="a folder, or a name that is free",
+            found="a file",
+            fix="another name",
         )
     tensors: dict[str, Tensor] = {"log_weight": post.log_weight}
     tensors |= {f"params/{n}": t for n, t in post.herd.params.items()}
@@ -70,7 +73,7 @@ def save_model(post: Particles, path: str | Path) -> Path:
     content = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
     page = {
         "format": FORMAT,
-        "network": _network_page(post.herd.network),
+        "network": {**_network_page(post.herd.network), "outputs": _outputs(post)},
         "axes": dict(post.herd.axes),
         "likelihood": _written(post.likelihood),
         "prior": _written(post.prior),
@@ -79,9 +82,8 @@ def save_model(post: Particles, path: str | Path) -> Path:
         "facts": post.facts,
         "tensors": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
     }
-    page["sha256"] = _digest(page)
     write_atomically(folder / TENSORS, content)
-    write_atomically(folder / JSON, json.dumps(page, indent=1, ensure_ascii=False).encode())
+    write_atomically(folder / JSON, sealed(page))
     return folder
 
 
@@ -106,14 +108,7 @@ def load_model(
             fix="take the folder from its backup, or fit the model again",
         )
     try:
-        tensors = load(content)
-        skeleton = _network(page["network"], network, trust=trust, folder=folder)
-        part = lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        form = _form(page["form"], part("encoder/"))
-        herd = Herd(skeleton, part("params/"), part("buffers/"), page["axes"])
-        _check_fits(skeleton, herd, folder)
-        likelihood, prior = likelihoods.from_config(page["likelihood"]), priors.from_config(page["prior"])
-        record = record_from_page(page["record"])
+        return _unpacked(page, load(content), network, trust=trust, folder=folder)
     except (KeyError, TypeError, SafetensorError) as error:
         raise ModelError(
             f"{folder} is not a model that this version can read",
@@ -121,7 +116,24 @@ def load_model(
             found=f"{type(error).__name__}: {error}",
             fix="fit the model again, or load it with the version named in model.json",
         ) from error
-    return Particles(herd, tensors["log_weight"], likelihood, prior, form, record, page["facts"])
+
+
+def _unpacked(
+    page: dict[str, Any], tensors: Mapping[str, Tensor], network: Any, *, trust: bool, folder: Path
+) -> Particles:
+    part = lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    skeleton = _network(page["network"], network, trust=trust, folder=folder)
+    herd = Herd(skeleton, part("params/"), part("buffers/"), page["axes"])
+    _check_fits(skeleton, herd, folder)
+    return Particles(
+        herd,
+        tensors["log_weight"],
+        likelihoods.from_config(page["likelihood"]),
+        priors.from_config(page["prior"]),
+        _form(page["form"], part("encoder/")),
+        record_from_page(page["record"]),
+        page["facts"],
+    )
 
 
 def read_page(folder: Path) -> dict[str, Any]:
@@ -130,23 +142,25 @@ def read_page(folder: Path) -> dict[str, Any]:
         near = [p.name for p in folder.parent.iterdir() if (p / JSON).is_file()] if folder.parent.is_dir() else []
         raise ModelError(
             f"there is no model at {folder}", needs=f"a folder with {JSON} and {TENSORS}",
-            found="a file" if folder.exists() else "nothing", fix=nearest(folder.name, near) if near else "kokkiri fit … --out " + folder.name,
+            found="a file" if folder.exists() else "nothing",
+            fix=nearest(folder.name, near) if near else f"kokkiri fit … --out {folder.name}",
         )  # fmt: skip
-    try:
-        page = json.loads(_bytes(folder, JSON))
-        said = page.pop("sha256")
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError):
-        page, said = {}, ""
-    if not page or _digest(page) != said:
+    content = _bytes(folder, JSON)
+    body = content[: -len(_seal(b""))]
+    if content != body + _seal(body):
         raise ChecksumError(
             f"{folder / JSON} was altered",
             needs="the text that kokkiri wrote, whose SHA-256 it carries",
-            found="another text",
+            found=f"another text ({len(content):,} bytes)",
             fix="take the folder from its backup, or fit the model again",
         )
+    page = json.loads(content)
     if page["format"] != FORMAT:
         raise ModelError(
-            f"{folder} has format {page['format']}", needs=f"format {FORMAT}", fix="another version of kokkiri"
+            f"{folder} has format {page['format']}",
+            needs=f"format {FORMAT}",
+            found=f"format {page['format']}",
+            fix="the version of kokkiri that wrote it",
         )
     return page
 
@@ -163,8 +177,14 @@ def _bytes(folder: Path, name: str) -> bytes:
         ) from None
 
 
-def _digest(page: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(page, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+def sealed(page: Mapping[str, Any]) -> bytes:
+    """A page as JSON text that ends with the SHA-256 of all bytes before it, so that not one can change unnoticed."""
+    body = json.dumps(page, indent=1, ensure_ascii=False).encode().removesuffix(b"\n}")
+    return body + _seal(body)
+
+
+def _seal(body: bytes) -> bytes:
+    return b',\n "sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 def _network_page(network: nn.Module) -> dict[str, Any]:
@@ -180,7 +200,7 @@ def _network_page(network: nn.Module) -> dict[str, Any]:
 
 def _network(page: dict[str, Any], given: Any, *, trust: bool, folder: Path) -> nn.Module:
     if given is not None:
-        return given if isinstance(given, nn.Module) else given()
+        return given if isinstance(given, nn.Module) else _made(given, page["outputs"])
     if page["kokkiri"] is not None:
         with torch.random.fork_rng(devices=[]):
             return networks.from_config(page["kokkiri"])
@@ -189,19 +209,32 @@ def _network(page: dict[str, Any], given: Any, *, trust: bool, folder: Path) -> 
             f"the network of {folder} is {page['import']}, not one of kokkiri's",
             needs="the network, since no code is run from a model's files",
             found="none given",
-            fix=f"kk.load({str(folder)!r}, network=…), or trust=True to import {page['import'].split(':')[0]}",
+            fix=f"--network FILE.py:NAME; kk.load(…, network=…); trust=True imports {page['import'].split(':')[0]}",
         )
     module, _, name = page["import"].partition(":")
     try:
         made: Any = importlib.import_module(module)
         for part in name.split("."):
             made = getattr(made, part)
-        return made()
+        return _made(made, page["outputs"])
     except (ImportError, AttributeError, TypeError) as error:
         raise ModelError(
             f"{page['import']} cannot be made", needs="a class that needs no arguments",
             found=f"{type(error).__name__}: {error}", fix=f"kk.load({str(folder)!r}, network=…)",
         ) from error  # fmt: skip
+
+
+def _outputs(post: Particles) -> int:
+    """How many numbers the network gives: a function that makes it may ask."""
+    some = next(iter(post.herd.params.values()))
+    return post.herd(torch.zeros(1, *post.form.inputs.shape, dtype=some.dtype)).shape[-1]
+
+
+def _made(make: Callable[..., nn.Module], outputs: int) -> nn.Module:
+    """A network from a function of nothing, or of the number of outputs; no global random state is touched."""
+    needed = [p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind not in {2, 4}]
+    with torch.random.fork_rng(devices=[]):
+        return make(outputs) if needed else make()
 
 
 def _check_fits(skeleton: nn.Module, herd: Herd, folder: Path) -> None:
@@ -211,7 +244,7 @@ def _check_fits(skeleton: nn.Module, herd: Herd, folder: Path) -> None:
     kept = herd.params | herd.buffers
     saved = {n: tuple(t.shape[1:]) for n, t in kept.items() if not n.startswith(LIKELIHOOD_PREFIX)}
     if own != saved:
-        odd = sorted(set(own.items()) ^ set(saved.items()))[0][0]
+        odd = min(set(own.items()) ^ set(saved.items()))[0]
         raise ModelError(
             f"the network does not fit the weights of {folder}",
             needs=f"{odd} of shape {saved.get(odd, 'none: it must not be there')}",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri import store
-from kokkiri.data.core import Data
+from kokkiri.data.core import Data, Target
 from kokkiri.data.encoders import TableEncoder
+from kokkiri.data.images import folder_data
+from kokkiri.data.named import DATA_SETS
 from kokkiri.data.read import read
+from kokkiri.data.splits import group_column
 from kokkiri.data.tables import conform, new_rows
 from kokkiri.errors import DataError, UsageError
 from kokkiri.experiments.choose import Wishes, best, candidates, quickly, table
 from kokkiri.experiments.configuration import Configuration, Outcome, run
+from kokkiri.likelihoods import Bernoulli, Categorical
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.particles import Particles, form
 from kokkiri.posteriors.point import Point
@@ -48,8 +53,9 @@ def fit(
     schedule: Schedule | None = None,
     clip: float | None = None,
     augment: Any = None,
-    patience: int | None | str = "open",
+    patience: int | str | None = "open",
     held_out: float = 0.1,
+    groups: str | None = None,
     seed: int = 0,
     engine: Engine | None = None,
     checkpoints: str | Path | None = None,
@@ -61,7 +67,8 @@ def fit(
 
     data: what `read` gave, or anything `read` takes, with `target` naming what is to be predicted. network: any
     nn.Module (it is copied, and keeps its own initial weights with `Point`), or a function that makes one. patience:
-    looks without improvement on held-out rows before training stops; None trains all `steps` on all rows. checkpoints:
+    looks without improvement on held-out rows before training stops; None trains all `steps` on all rows. groups: a
+    column whose equal values are never on both sides, of those who learn and those who judge. checkpoints:
     a folder; a run that was killed goes on from there to the same bits. The global random state, the data and the
     network that was handed in stay as they are.
 
@@ -73,23 +80,30 @@ def fit(
     """
     if not isinstance(data, Data):
         data = read(data, target)
-    if data.y is None or data.target is None:
-        raise UsageError("fit needs data with a target", found="no target", fix="kk.read(…, target='NAME')")
+    _check_numbers(steps=steps, epochs=epochs, batch=batch, lr=lr, clip=clip, patience=patience, threads=threads)
+    _check_device(device)
+    check_target(likelihood, data)
+    if augment is not None and len(data.inputs.shape) != 3:
+        raise UsageError(
+            "only pictures can be augmented", needs="inputs of shape (C, H, W)",
+            found=f"inputs of shape {data.inputs.shape}", fix="leave augment out",
+        )  # fmt: skip
     wishes = Wishes(
         network, likelihood, optimizer, prior, posterior, steps, epochs, batch, lr, schedule, clip, augment, patience,
         held_out, seed, threads, device,
     )  # fmt: skip
     choice = candidates(data, wishes)
-    if likelihood is not None:
-        likelihood.check(data.y)
     folder = Path(checkpoints) if checkpoints is not None else None
+    together = group_column(data, groups) if groups is not None else None
     outcomes: list[Outcome] = []
 
     def attempt(configuration: Configuration) -> Outcome:
         i = len(outcomes)
         own = folder / f"candidate-{i}" if folder is not None else None
         with _progress(configuration.plan.steps, configuration.name, shown=progress) as watch:
-            outcomes.append(run(configuration, data, engine=engine, checkpoints=own, watch=watch, stop=stopped))
+            outcomes.append(
+                run(configuration, data, groups=together, engine=engine, checkpoints=own, watch=watch, stop=stopped)
+            )
         return outcomes[-1]
 
     with interruptible() as stopped:
@@ -102,6 +116,78 @@ def fit(
     finals = outcomes[first:] or outcomes
     chosen = outcomes.index(finals[best(finals)])
     return particles(data, outcomes, chosen, choice.reasons)
+
+
+def check_target(likelihood: Likelihood | None, data: Data) -> None:
+    """Refuses data without a target, and a likelihood that cannot give it: its kind first, then row by row."""
+    if data.y is None or data.target is None:
+        raise DataError(
+            f"{data.source.name} has no target", needs="something to predict", found="inputs alone",
+            fix="name its column: --target COLUMN; pictures go into a folder for each class",
+        )  # fmt: skip
+    if likelihood is None:
+        return
+    name, target, classes = type(likelihood).__name__, data.target, isinstance(likelihood, Bernoulli | Categorical)
+    own = type(likelihood).__module__.startswith("kokkiri.")
+    if own and classes != (target.kind == "category"):
+        what = f"{target.classes} classes: {', '.join(target.levels[:6])}" if target.classes else "numbers"
+        kind = "category" if classes else "number"
+        usual = ("bernoulli" if target.classes == 2 else "categorical") if target.classes else "gaussian"
+        raise UsageError(
+            f"{name} does not fit the target '{target.name}'",
+            needs="a target of classes" if classes else "a target of numbers",
+            found=what,
+            fix=f"--likelihood {usual}"
+            + (f", or --kind {target.name}={kind}" if data.schema is not None and _numeric(target) else ""),
+        )
+    try:
+        likelihood.check(data.y)
+    except DataError as error:
+        row = _first_refused(likelihood, data.y)
+        where = int(data.row_index[row]) if data.row_index is not None else row
+        raise DataError(
+            f"{name} cannot give the target '{target.name}' of {data.source.name} in row {where + 1:,}",
+            needs=error.needs, found=error.found, fix=error.fix,
+        ) from error  # fmt: skip
+
+
+def _numeric(target: Target) -> bool:
+    return all(level.lstrip("-").replace(".", "", 1).isdigit() for level in target.levels)
+
+
+def _first_refused(likelihood: Likelihood, y: Tensor) -> int:
+    low, high = 0, len(y)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            likelihood.check(y[low:middle])
+            low = middle
+        except DataError:
+            high = middle
+    return low
+
+
+def _check_numbers(**given: float | str | None) -> None:
+    for name, value in given.items():
+        if value is None or isinstance(value, str):
+            continue
+        whole = name not in {"epochs", "lr", "clip"}
+        if not (1 if whole else 0) <= value < math.inf or not value:
+            raise UsageError(
+                f"{name} cannot be {value:g}", needs="a whole number of at least 1" if whole else "a positive number",
+                found=f"{value:g}", fix=f"another {name}, or none: it is chosen then",
+            )  # fmt: skip
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch: no such name; built without; no driver
+        cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise UsageError(
+            f"there is no device {device!r} here", needs="a device of this machine, and a torch built for it",
+            found=f"there are: {', '.join(['cpu', *cards])}", fix="cpu",
+        ) from error  # fmt: skip
 
 
 def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping[str, str]) -> Particles:
@@ -183,13 +269,17 @@ def rows_for(post: Particles, new: Any, *, table: str | None = None, encoding: s
     own = post.form
     if isinstance(new, Data) and new.encoder is own.encoder:
         return new
-    if own.schema is not None:
-        return (
-            conform(new, own.schema, own.encoder) if isinstance(new, Data) else new_rows(new, own.schema, own.encoder)
-        )
-    data = (
-        new if isinstance(new, Data) else read(new, size=own.inputs.shape[1:] if len(own.inputs.shape) == 3 else None)
-    )
+    if isinstance(new, str) and not Path(new).exists() and new in {d.name for d in DATA_SETS}:
+        new = read(new)
+    if isinstance(own.encoder, TableEncoder):
+        if isinstance(new, Data):
+            return conform(new, own.schema, own.encoder)
+        return new_rows(new, own.schema, own.encoder, table=table, encoding=encoding)
+    pictures = len(own.inputs.shape) == 3
+    if pictures and isinstance(new, str | Path) and Path(new).is_dir():
+        data = folder_data(new, own.inputs.shape[1:], own.inputs.shape[0])  # pyright: ignore[reportArgumentType]
+    else:
+        data = new if isinstance(new, Data) else read(new)
     if data.inputs.shape != own.inputs.shape:
         raise DataError(
             "these rows do not fit the model",
@@ -197,7 +287,22 @@ def rows_for(post: Particles, new: Any, *, table: str | None = None, encoding: s
             found=f"inputs of shape {data.inputs.shape}",
             fix="the same kind of data as the model was fitted on",
         )
-    return replace(data, encoder=own.encoder, _cache={})
+    return replace(data, y=_classes_of(data, own.target), target=own.target, encoder=own.encoder, _cache={})
+
+
+def _classes_of(data: Data, target: Target) -> Tensor | None:
+    """The class numbers that a model knows its classes by, whatever others the new data count."""
+    if data.y is None or data.target is None or data.target.levels == target.levels:
+        return data.y
+    number = {level: i for i, level in enumerate(target.levels)}
+    if strange := [level for level in data.target.levels if level not in number]:
+        raise DataError(
+            f"{data.source.name} has a class that the model does not know",
+            needs=f"one of {', '.join(target.levels[:12])}" if number else "numbers",
+            found=f"'{strange[0]}'" + (f" and {len(strange) - 1} others" if len(strange) > 1 else ""),
+            fix="leave those rows out, or put them where they have no class: it is needed only to score",
+        )
+    return torch.tensor([number[level] for level in data.target.levels])[data.y]
 
 
 def save(post: Particles, path: str | Path) -> Path:
@@ -213,14 +318,14 @@ def load(
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Generator[Callable[[], bool], None, None]:
     """The first Ctrl-C asks the run to end in order; the second interrupts at once. SIGTERM asks, too."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(_signal: int, _frame: Any) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
@@ -234,7 +339,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def _progress(steps: int, label: str, *, shown: bool) -> Iterator[Callable[[Moment], None] | None]:
+def _progress(steps: int, label: str, *, shown: bool) -> Generator[Callable[[Moment], None] | None, None, None]:
     """What is to be called with every moment of a run."""
     if not shown:
         yield None

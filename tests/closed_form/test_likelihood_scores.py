@@ -3,9 +3,27 @@
 import pytest
 import torch
 
-from kokkiri.likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Laplace, Rescaled, StudentT
+from kokkiri.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    HeteroscedasticGaussian,
+    HeteroscedasticStudentT,
+    Laplace,
+    Rescaled,
+    StudentT,
+)
 
-VALUES = [Gaussian(), Gaussian(learn=False), Laplace(), StudentT(), StudentT(learn=False), HeteroscedasticGaussian()]
+VALUES = [
+    Gaussian(),
+    Gaussian(learn=False),
+    Laplace(),
+    StudentT(),
+    StudentT(learn=False),
+    HeteroscedasticGaussian(),
+    HeteroscedasticStudentT(),
+    HeteroscedasticStudentT(learn=False),
+]
 
 
 def by_autograd(likelihood, output, y, phi):

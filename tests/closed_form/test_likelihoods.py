@@ -18,6 +18,7 @@ from kokkiri.likelihoods import (
     Categorical,
     Gaussian,
     HeteroscedasticGaussian,
+    HeteroscedasticStudentT,
     Laplace,
     NegativeBinomial,
     Poisson,
@@ -68,6 +69,11 @@ VALUES = [
         HeteroscedasticGaussian(),
         lambda f: scipy.stats.norm(f[0], math.exp(f[1])),
         ((0.0, 0.0), (2.0, -5.0), (-30.0, 3.0)),
+    ),
+    Case(
+        HeteroscedasticStudentT(5.0),
+        lambda f: scipy.stats.t(5.0, f[0], math.exp(f[1])),
+        ((0.0, 0.0), (0.7, -1.5), (-2.0, 1.5)),
     ),
     Case(Rescaled(Gaussian(0.5), 40.0, 7.0), lambda f: scipy.stats.norm(40 + 7 * f[0], 3.5), CENTRES),
     Case(Rescaled(Laplace(0.5), 40.0, 7.0), lambda f: scipy.stats.laplace(40 + 7 * f[0], 3.5), CENTRES),
@@ -194,6 +200,9 @@ def grid(reference):
     [
         Case(StudentT(0.6, 3.5), lambda f: scipy.stats.t(3.5, f[0], 0.6), ((0.3,),)),
         Case(HeteroscedasticGaussian(), lambda f: scipy.stats.norm(f[0], math.exp(f[1])), ((0.3, -0.8), (0.0, 1.5))),
+        Case(
+            HeteroscedasticStudentT(5.0), lambda f: scipy.stats.t(5.0, f[0], math.exp(f[1])), ((0.3, -0.8), (0.0, 1.5))
+        ),
         Case(NegativeBinomial(0.4), negative_binomial(0.4), ((0.3,), (3.0,))),
         Case(Poisson(), lambda f: scipy.stats.poisson(math.exp(f[0])), ((0.3,), (3.0,))),
     ],
@@ -286,6 +295,7 @@ EXTREMES = [
     (Laplace(), 1),
     (StudentT(), 1),
     (HeteroscedasticGaussian(), 2),
+    (HeteroscedasticStudentT(), 2),
     (Bernoulli(), 1),
     (Categorical(), 3),
     (Poisson(), 1),

@@ -19,6 +19,7 @@ from kokkiri.likelihoods import (
     Categorical,
     Gaussian,
     HeteroscedasticGaussian,
+    HeteroscedasticStudentT,
     Laplace,
     NegativeBinomial,
     Poisson,
@@ -28,10 +29,17 @@ from kokkiri.likelihoods import (
 from kokkiri.numerics.distributions import Normal
 from kokkiri.predictive import Classes, Mixture, concatenate, normalised
 
-VALUES = [Gaussian(0.7), Laplace(0.7), StudentT(0.7, 5.0), HeteroscedasticGaussian(), Rescaled(Gaussian(), 5.0, 2.0)]
+VALUES = [
+    Gaussian(0.7),
+    Laplace(0.7),
+    StudentT(0.7, 5.0),
+    HeteroscedasticGaussian(),
+    HeteroscedasticStudentT(5.0),
+    Rescaled(Gaussian(), 5.0, 2.0),
+]
 COUNTS = [Poisson(), NegativeBinomial(0.5)]
 CLASSES = [Bernoulli(), Categorical()]
-WIDTH = {Categorical: 3, HeteroscedasticGaussian: 2}
+WIDTH = {Categorical: 3, HeteroscedasticGaussian: 2, HeteroscedasticStudentT: 2}
 
 quick = settings(max_examples=12, deadline=None)
 numbers = st.floats(-3, 3, width=32)

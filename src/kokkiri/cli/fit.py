@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import shutil
 import sys
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +38,7 @@ class Fit:
     """
 
     data: Annotated[Positional[str], _text("DATA")]
-    """A file (CSV, TSV, Parquet, JSON lines, SQLite, IDX), a folder of pictures, SQL, or a named data set
+    """A file (CSV, TSV, Parquet, JSON lines, SQLite, images as IDX), a folder of pictures, SQL, or a named data set
     (see `kokkiri data list`)."""
     target: Annotated[str | None, _text("COLUMN")] = None
     """The column to predict."""
@@ -95,35 +98,51 @@ class Fit:
     debug: bool = False
     """Show the whole traceback of an error."""
 
-    def run(self) -> int:
-        """The whole job; gives the exit code."""
-        from kokkiri.data.read import read
-        from kokkiri.data.splits import split
+    def run(self, given: Sequence[str] = ()) -> int:
+        """The whole job; gives the exit code. given: the command line, for the provenance and to go on by."""
+        from dataclasses import replace
+
+        from kokkiri.cli.judge import judge
         from kokkiri.verbs import fit, save
 
         out = self._folder()
-        kinds = dict(_pair(k) for k in self.kind)
+        train, test = self._rows()
+        wishes = self._wishes(train)
+        say = (lambda _text: None) if self.quiet else lambda text: sys.stderr.write(text + "\n")
+        say(f"{train.source.name}: {len(train):,} rows to learn from, {len(test):,} set apart for the report")
+        if _kept(out):
+            say(f"resuming from {out / CHECKPOINTS}")
+        with _all_or_nothing(out) as folder:
+            post = fit(train, checkpoints=out / CHECKPOINTS, progress=not self.quiet, **wishes)
+            facts, summary = judge(post, train, test, folder, command=shlex.join(["kokkiri", *given]))
+            save(replace(post, facts=facts), folder)
+        if not self.quiet:
+            summary(out)
+        if post.record.status.name == "INTERRUPTED":
+            again = shlex.join(["kokkiri", *(a for a in given if a != "--overwrite")])
+            sys.stderr.write(f"interrupted: {out} holds the model of the moment\n  to go on   {again}\n")
+            return 130
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        return 0
+
+    def _rows(self) -> tuple[Data, Data]:
+        from kokkiri import likelihoods
+        from kokkiri.data.read import read
+        from kokkiri.data.splits import split
+        from kokkiri.verbs import check_target
+
+        kinds, rule = dict(_pair(k) for k in self.kind), _split(self.split)
         data = read(
             self.data, self.target, kinds=kinds or None, drop=self.drop, table=self.table, encoding=self.encoding,
             drop_missing_target=self.drop_missing_target,
         )  # fmt: skip
-        train, test = split(data, self.test, seed=self.seed, **_split(self.split))
-        say = (lambda _text: None) if self.quiet else lambda text: sys.stderr.write(text + "\n")
-        say(f"{data.source.name}: {len(train):,} rows to learn from, {len(test):,} set apart for the report")
-        if (out / CHECKPOINTS).is_dir():
-            say(f"resuming from {out / CHECKPOINTS}")
-        post = fit(train, checkpoints=out / CHECKPOINTS, progress=not self.quiet, **self._wishes(train))
-        interrupted = post.record.status.name == "INTERRUPTED"
-        post = self._judged(post, train, test, out)
-        save(post, out)
-        if interrupted:
-            sys.stderr.write(
-                f"interrupted: {out} holds the model of the moment\n"
-                f"  to go on   kokkiri {shlex.join(['fit', *_again(sys.argv)])}\n"
-            )
-            return 130
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        return 0
+        check_target(None if self.likelihood is None else likelihoods.named(self.likelihood), data)
+        if rule.get("published") is not None and not data.published:
+            raise UsageError(
+                f"{data.source.name} came without a split", needs="data whose authors set test rows apart",
+                found=f"--split {self.split}", fix="--split random, or leave it out",
+            )  # fmt: skip
+        return split(data, self.test, seed=self.seed, **rule)
 
     def _wishes(self, train: Data) -> dict[str, Any]:
         from kokkiri import likelihoods, optimizers, priors
@@ -132,13 +151,14 @@ class Fit:
         wishes: dict[str, Any] = {
             "steps": self.steps, "epochs": self.epochs, "batch": self.batch, "lr": self.lr, "clip": self.clip,
             "seed": self.seed, "threads": self.threads, "device": self.device,
+            "groups": (self.split or "").removeprefix("group:") if (self.split or "").startswith("group:") else None,
         }  # fmt: skip
         if self.patience is not None:
             wishes["patience"] = self.patience or None
         if self.likelihood is not None:
             wishes["likelihood"] = likelihoods.named(self.likelihood)
         if self.optimizer is not None:
-            wishes["optimizer"] = optimizers.named(self.optimizer, **({"lr": self.lr} if self.lr else {}))
+            wishes["optimizer"] = optimizers.named(self.optimizer, **({} if self.lr is None else {"lr": self.lr}))
         if self.schedule is not None:
             wishes["schedule"] = optimizers.schedule_named(self.schedule)
         if self.precision is not None:
@@ -151,43 +171,61 @@ class Fit:
             wishes["network"] = network_named(self.network, train)
         return wishes
 
-    def _judged(self, post: Any, train: Data, test: Data, out: Path) -> Any:
-        from dataclasses import replace
-
-        from kokkiri.cli.judge import judge
-
-        facts = judge(post, train, test, out, command=shlex.join(["kokkiri", *sys.argv[1:]]), quiet=self.quiet)
-        return replace(post, facts=facts)
-
     def _folder(self) -> Path:
-        name = Path(self.data).name.partition(".")[0] if " " not in self.data else "query"
+        from kokkiri.data.sources import SQL
+
+        name = "query" if SQL.match(self.data) else Path(self.data).name.partition(".")[0]
         out = Path(self.out or f"{name or 'data'}-model")
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"{out} is a file", needs="a folder for the model", fix="another --out")
-        if (out / "model.json").exists() and not (out / CHECKPOINTS).exists() and not self.overwrite:
+        if (out / "model.json").exists() and not _kept(out) and not self.overwrite:
             raise OutputError(
-                f"{out} holds a model already",
-                needs="a place of its own for the new one",
-                fix="--overwrite, or another --out",
-            )
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            probe = out / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
+                f"{out} holds a model already", needs="a place of its own for the new one",
+                found=", ".join(sorted(p.name for p in out.iterdir())), fix="--overwrite, or another --out",
+            )  # fmt: skip
+        there = next(p for p in (out, *out.absolute().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             raise OutputError(
-                f"cannot write to {out}", needs="a folder that may be written", found=error.strerror or str(error),
-                fix="another --out",
-            ) from None  # fmt: skip
+                f"cannot write to {out}", needs="a folder that may be written",
+                found=f"{there} {'may not be' if there.is_dir() else 'is a file'}", fix="another --out",
+            )  # fmt: skip
         return out
+
+
+def _kept(out: Path) -> bool:
+    """Whether a run that was cut left something to go on from."""
+    return any((out / CHECKPOINTS).rglob("step-*.safetensors"))
+
+
+@contextlib.contextmanager
+def _all_or_nothing(out: Path) -> Generator[Path, None, None]:
+    """A folder to write to, whose files are moved to `out` when all of them are whole.
+
+    A run that fails leaves no trace but checkpoints, and those only where they are worth going on from.
+    """
+    draft, new = out / ".part", [p for p in (out, *out.absolute().parents) if not p.exists()]
+    shutil.rmtree(draft, ignore_errors=True)  # what a killed run left
+    try:
+        yield draft
+        for file in sorted(draft.iterdir(), key=lambda file: file.name == "model.json"):  # it vouches for the others
+            file.replace(out / file.name)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {out}", needs="a folder that may be written", found=error.strerror or str(error),
+            fix="another --out",
+        ) from error  # fmt: skip
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not _kept(out):
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only while it is empty
 
 
 def posterior_named(text: str) -> Point | Ensemble:
     """point, ensemble, ensemble:5.
 
     >>> posterior_named("ensemble:3")
-    Ensemble(size=3, folds=True)
+    Ensemble(size=3, folds=5)
     """
     from kokkiri.posteriors import Ensemble, Point
 
@@ -249,10 +287,6 @@ def _split(text: str | None) -> dict[str, Any]:
         case "published" if value.isdigit():
             return {"published": int(value)}
     raise UsageError(
-        f"cannot read --split {text!r}", needs="random, stratified, group:COLUMN, time:COLUMN or published:0", found=text,
-        fix=nearest(kind, ["random", "stratified", "group:COLUMN", "time:COLUMN", "published:0"]),
+        f"cannot read --split {text!r}", needs="random, stratified, group:COLUMN, time:COLUMN or published:0",
+        found=text, fix=nearest(kind, ["random", "stratified", "group:COLUMN", "time:COLUMN", "published:0"]),
     )  # fmt: skip
-
-
-def _again(argv: list[str]) -> list[str]:
-    return [a for a in argv[2:] if a != "--overwrite"]

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True)
 class Graph:
-    """Draw the graph that one forward pass of a model built: operations, parameters and how they depend on one another."""
+    """Draw the graph that one forward pass of a model built: operations, parameters, and what depends on what."""
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """The folder that `kokkiri fit` wrote."""

@@ -1,7 +1,8 @@
-"""What `fit` leaves beside the model: predictions of the rows set apart, the report, and the summary on the terminal."""
+"""What `fit` leaves beside the model: predictions of the rows set apart, the report, and a summary for the terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from kokkiri.report.facts import data_facts, model_facts
 from kokkiri.verbs import predict
 
 
-def judge(post: Particles, train: Data, test: Data, out: Path, *, command: str, quiet: bool) -> dict[str, Any]:
-    """Writes predictions.csv and report.html, prints the summary, and gives the facts that model.json keeps."""
+def judge(
+    post: Particles, train: Data, test: Data, folder: Path, *, command: str
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    """Writes predictions.csv and report.html; gives the facts that model.json keeps, and what prints the summary.
+
+    The latter takes the folder where the files end up.
+    """
     target = post.form.target
     assert test.y is not None
     predictive = predict(post, test)
@@ -27,11 +33,12 @@ def judge(post: Particles, train: Data, test: Data, out: Path, *, command: str, 
     data = data_facts(train, test)
     model = model_facts(post.herd.module(), x, replicas=len(post.herd), command=command)
     record = replace(post.record, notes=tuple(n for n in post.record.notes if n not in data.notes))
-    written = predictions.write(out / "predictions.csv", predictive, test, target)
-    report = page.write(out / "report.html", record, found, lines, data, model)
-    if not quiet:
-        files = [("model", str(out)), ("predictions", str(written)), ("report", str(report))]
-        terminal.summary(record, found, lines, data, model, files=files)
-    return {
-        "evaluation": found.to_json(), "comparison": lines.to_json(), "data": data.to_json(), "model": model.to_json()
-    }  # fmt: skip
+    predictions.write(folder / "predictions.csv", predictive, test, target)
+    page.write(folder / "report.html", record, found, lines, data, model)
+
+    def summary(out: Path) -> None:
+        files = [("model", out), ("predictions", out / "predictions.csv"), ("report", out / "report.html")]
+        terminal.summary(record, found, lines, data, model, files=[(name, str(path)) for name, path in files])
+
+    facts = {"evaluation": found, "comparison": lines, "data": data, "model": model}
+    return {name: value.to_json() for name, value in facts.items()}, summary

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kokkiri.errors import UsageError, nearest
+from kokkiri.numerics.random import key
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,9 +34,18 @@ def network_named(text: str, data: Data) -> nn.Module | Callable[..., nn.Module]
         raise UsageError(
             f"the widths of {text!r} are not numbers", needs=f"{kind}:64,64", found=rest, fix=f"--network {kind}:64,64"
         ) from None
-    if kind == "convnet":
-        return lambda outputs: ConvNet(data.inputs, outputs, channels=tuple(widths) or (16, 32))
-    return lambda outputs: MLP(data.inputs, [] if kind == "linear" else widths or [64, 64], outputs)
+    if kind == "linear" and rest:
+        raise UsageError("a linear network has no widths", needs="linear", found=text, fix=f"--network mlp:{rest}")
+    widths = widths or ([16, 32] if kind == "convnet" else [] if kind == "linear" else [64, 64])
+
+    def make(outputs: int) -> nn.Module:
+        if kind == "convnet":
+            return ConvNet(data.inputs, outputs, channels=tuple(widths))
+        return MLP(data.inputs, widths, outputs)
+
+    title = {"linear": "linear", "mlp": "MLP ", "convnet": "ConvNet "}[kind]
+    make.__name__ = title + "-".join(map(str, widths))  # as the report names it
+    return make
 
 
 def own_network(text: str) -> Any:
@@ -49,12 +59,24 @@ def own_network(text: str) -> Any:
         raise UsageError(
             f"there is no file {path}", needs="file.py:name", found="nothing", fix=nearest(path.name, near)
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    stem = path.stem  # a file called random.py must not take the place of the module that others import
+    if stem in sys.modules and vars(sys.modules[stem]).get("__file__") != str(path.resolve()):
+        stem = f"{stem}_{key(0, str(path.resolve())):x}"
+    spec = importlib.util.spec_from_file_location(stem, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    kept, sys.modules[stem] = sys.modules.get(stem), module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(stem)
+        if kept is not None:
+            sys.modules[stem] = kept
+        raise UsageError(
+            f"{path} cannot be run", needs="Python that makes a network",
+            found=f"{type(error).__name__}: {error}", fix=f"python {path} shows the whole error",
+        ) from error  # fmt: skip
     known = {n: v for n, v in vars(module).items() if callable(v) and not n.startswith("_")}
     if name not in known:
         raise UsageError(

@@ -45,7 +45,10 @@ class Predict:
         from kokkiri.verbs import load, predict, rows_for
 
         if not 0 < self.level < 1:
-            raise UsageError(f"--level {self.level}", needs="a probability between 0 and 1", fix="--level 0.9")
+            raise UsageError(
+                f"no interval holds a probability of {self.level:g}", needs="a probability between 0 and 1",
+                found=f"--level {self.level:g}", fix="--level 0.9",
+            )  # fmt: skip
         post = load(self.model, None if self.network is None else own_network(self.network))
         data = rows_for(post, self.data, table=self.table, encoding=self.encoding)
         predictive = predict(post, data)

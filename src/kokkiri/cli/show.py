@@ -39,8 +39,8 @@ class Show:
         console = Console(markup=False, emoji=False, highlight=False, width=None if _wide() else 100)
         console.print(f"{folder.name}: {post!r}", style="bold")
         layers = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name, side in (("layer", "left"), ("type", "left"), ("output", "left"), ("parameters", "right")):
-            layers.add_column(name, justify=side)
+        for name in ("layer", "type", "output", "parameters"):
+            layers.add_column(name, justify="right" if name == "parameters" else "left")
         rows = describe(post.herd.module(), post.form.inputs)
         for row in rows:
             layers.add_row(
@@ -56,7 +56,7 @@ class Show:
             ("predicts", says),
             (
                 "from",
-                f"{len(post.form.schema.columns) if post.form.schema else 0} columns"
+                f"{sum(c.used for c in post.form.schema.columns)} of {len(post.form.schema.columns)} columns"
                 if post.form.schema
                 else f"inputs of shape {post.form.inputs.shape}",
             ),

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.data.core import Data, Inputs, Source, Target
-from kokkiri.data.formats import read_images
-from kokkiri.errors import ShapeError
+from kokkiri.data.formats import read_idx, read_images, read_labelled_idx
+from kokkiri.errors import FormatError, ShapeError
 
 CHUNK_BYTES = 1 << 24  # of images whose bytes are counted at once
 
@@ -154,6 +154,36 @@ def refit(data: Data, rows: Tensor) -> ImageEncoder:
     tensor([0.4000])
     """
     return fit_encoder(data.raw["image"], rows)
+
+
+def idx_data(path: str | Path, *, name: str = "", licence: str = "", citation: str = "") -> Data:
+    """An IDX file of grey images as data; its labels come from the file named alike ("images-idx3" -> "labels-idx1").
+
+    >>> home = Path(__file__).parent / "embedded"
+    >>> data = idx_data(home / "digits-images-idx3-ubyte.gz")
+    >>> data.inputs.shape, data.target.classes
+    ((1, 8, 8), 10)
+    """
+    path = Path(path)
+    twin = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    if twin != path and twin.exists():
+        images, labels = read_labelled_idx(path, twin)
+        notes = (f"labels from {twin.name}",)
+    else:
+        images, labels, notes = read_idx(path), None, (f"no file {twin.name}: the images have no labels",)
+        if images.dtype != torch.uint8 or images.ndim != 3:
+            raise FormatError(
+                f"{path} does not hold grey images",
+                needs="unsigned bytes of shape (N, H, W)",
+                found=f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}",
+                fix="name the file of images; its labels are found beside it",
+            )
+        images = images[:, None]
+    digest = hashlib.sha256(images.numpy().tobytes())
+    digest.update(labels.numpy().tobytes() if labels is not None else b"")
+    levels = [str(i) for i in range(int(labels.max()) + 1)] if labels is not None and len(labels) else []
+    source = Source(name or path.name, digest.hexdigest(), len(images), licence, citation)
+    return image_data(images, labels, levels, source, notes=notes)
 
 
 def folder_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from kokkiri.data.columns import Kind, declared_kind
 from kokkiri.data.core import Data, Source, Target
 from kokkiri.data.encoders import fit_tensor, inputs
 from kokkiri.data.frames import as_array, cells_of, open_table, read_matrix
-from kokkiri.data.images import folder_data, image_data
+from kokkiri.data.images import folder_data, idx_data, image_data
 from kokkiri.data.sources import SQL, RawTable, table_of
 from kokkiri.data.tables import table_data
 from kokkiri.data.targets import outcome_of, with_target
 from kokkiri.errors import DataError, UsageError, nearest
+
+IDX = re.compile(r"[.-](idx|ubyte)(\.gz)?$")  # train-images-idx3-ubyte.gz
 
 
 def read(
@@ -41,10 +44,10 @@ def read(
 ) -> Data:
     """Data to learn from, out of whatever holds them.
 
-    what: a named data set ("mnist"); a file (CSV, TSV, Parquet, JSON, JSON lines, SQLite); SQL over files; a folder of
-    images; a data frame of any library; a dict of columns; an array of inputs with `y`; a map-style torch Dataset of
-    (x, y) pairs. target: the column to predict. kinds: what a column is, where the guess is wrong. drop: columns that
-    are no inputs. size: (height, width) that the images of a folder are brought to.
+    what: a named data set ("mnist"); a file (CSV, TSV, Parquet, JSON, JSON lines, SQLite, IDX); SQL over files; a
+    folder of images; a data frame of any library; a dict of columns; an array of inputs with `y`; a map-style torch
+    Dataset of (x, y) pairs. target: the column to predict. kinds: what a column is, where the guess is wrong. drop:
+    columns that are no inputs. size: (height, width) that the images of a folder are brought to.
 
     >>> query = "SELECT i / 2 AS dose, i % 3 > 0 AS recovered FROM range(30) t(i)"
     >>> data = read(query, "recovered")
@@ -60,6 +63,9 @@ def read(
     if isinstance(what, str | Path) and Path(what).is_dir():
         _as_it_is("a folder of images", target, options)
         return folder_data(what, size, name=name or "", licence=licence, citation=citation)
+    if isinstance(what, str | Path) and IDX.search(Path(what).name) and Path(what).is_file():
+        _as_it_is("a file of images", target, options)
+        return idx_data(what, name=name or "", licence=licence, citation=citation)
     if isinstance(what, Dataset):
         what, y = _pairs(what)
     elif isinstance(what, tuple) and len(what) == 2 and y is None:

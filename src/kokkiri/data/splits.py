@@ -55,10 +55,7 @@ def split(
     if rows is not None:
         keep, out = given_split(n, rows)
     elif group is not None:
-        values = _column(data, group)
-        # rows without a group are one: NaN would be many
-        values = torch.where(torch.isnan(values), torch.inf, values) if values.is_floating_point() else values
-        keep, out = random_split(n, test, seed, groups=values)
+        keep, out = random_split(n, test, seed, groups=group_column(data, group))
     elif time is not None:
         keep, out = time_split(_column(data, time), test)
     elif published is not None and data.published and stratify is None:
@@ -74,6 +71,13 @@ def split(
             )
         keep, out = random_split(n, test, seed, y=data.y if classes and stratify is not False else None)
     return refit(data.rows(keep), data.rows(out))
+
+
+def group_column(data: Data, name: str) -> Tensor:
+    """(N,) the values of a column that rows are grouped by."""
+    values = _column(data, name)
+    # rows without a group are one: NaN would be many
+    return torch.where(torch.isnan(values), torch.inf, values) if values.is_floating_point() else values
 
 
 def refit(train: Data, test: Data) -> tuple[Data, Data]:

@@ -15,12 +15,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kokkiri.data.core import Inputs, Target
 from kokkiri.errors import UsageError
 from kokkiri.experiments.configuration import Configuration, Outcome
-from kokkiri.likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, StudentT
+from kokkiri.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    HeteroscedasticGaussian,
+    HeteroscedasticStudentT,
+    StudentT,
+)
 from kokkiri.networks import MLP, ConvNet
 from kokkiri.optimizers import Adam, Cosine, WarmUp
 from kokkiri.posteriors.ensemble import Ensemble
@@ -30,6 +37,7 @@ from kokkiri.records import Candidate
 from kokkiri.training.plan import Plan
 from kokkiri.types import Likelihood, Optimizer, Prior, Schedule
 
+COARSE = 50  # distinct values up to which a number is not treated as continuous
 QUICK = 4  # a quick look takes this part of the steps
 SMALL = 4e12  # FLOP a candidate's ensemble may cost; beyond it one network is trained
 
@@ -106,20 +114,29 @@ def flop_per_row(network: nn.Module, inputs: Inputs) -> float:
     return float(counter.get_total_flops())
 
 
-def likelihoods_for(target: Target) -> tuple[tuple[Likelihood, ...], str]:
-    """The likelihoods worth trying for a target, and why."""
+def likelihoods_for(target: Target, y: Tensor) -> tuple[tuple[Likelihood, ...], str]:
+    """The likelihoods worth trying for a target, and why.
+
+    A number that takes few values is no draw from a density: one with heavy tails could pile up on those values, and its
+    log-likelihood would rise without bound while its predictions grew no better.
+    """
     if target.kind == "category":
         if target.classes == 2:
             return (Bernoulli(),), "the target has two classes"
         return (Categorical(),), f"the target has {target.classes} classes"
-    return (Gaussian(), HeteroscedasticGaussian(), StudentT()), "the target is a number"
+    values = len(y.unique())
+    if values <= COARSE:
+        return (Gaussian(), HeteroscedasticGaussian()), f"the target is a number of {values} values only"
+    return (Gaussian(), HeteroscedasticStudentT(), StudentT()), "the target is a number"
 
 
 def candidates(data: Any, wishes: Wishes) -> Choice:
     """The configurations to try for some training data."""
     inputs, target, n = data.inputs, data.target, len(data)
     reasons: dict[str, str] = {}
-    asked, why = likelihoods_for(target) if wishes.likelihood is None else ((wishes.likelihood,), "as you asked")
+    asked, why = (
+        likelihoods_for(target, data.y) if wishes.likelihood is None else ((wishes.likelihood,), "as you asked")
+    )
     reasons["likelihood"] = why
     targets = 1 if data.y is None or data.y.ndim == 1 else data.y.shape[1]
     outputs = lambda likelihood: likelihood.outputs(target.classes or targets)
@@ -134,7 +151,8 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
             else "a table: dense layers over its columns"
         )
     )
-    batch = wishes.batch or _batch(n)
+    whole = wishes.optimizer is not None and wishes.optimizer.full_batch and wishes.batch is None
+    batch = n if whole else min(n, wishes.batch or _batch(n))
     tried = []
     for name, make in nets:
         # a linear model is the yardstick, and the widest network need not try what the narrower one does
@@ -164,7 +182,8 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
     reasons["steps"] = (
         "as you asked" if wishes.steps else f"{steps / per_epoch:.0f} passes over {n:,} rows, at the most"
     )
-    reasons["batch"] = "as you asked" if wishes.batch else f"grows with the number of rows ({n:,})"
+    grows = "all rows: the optimizer is meant for them" if whole else f"grows with the number of rows ({n:,})"
+    reasons["batch"] = "as you asked" if wishes.batch else grows
     reasons["schedule"] = (
         "as you asked" if wishes.schedule else "rises for a twentieth of the steps, then falls to zero"
     )
@@ -176,6 +195,13 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
         Configuration(built, likelihood, optimizer, wishes.prior or Normal(1.0), posterior, plan, wishes.held_out, name)
         for name, built, likelihood in tried
     )
+    if len(made) > 1 and plan.patience is None:
+        raise UsageError(
+            "without held-out rows there is nothing to choose by",
+            needs="patience, or everything fixed: network and likelihood",
+            found=f"no patience, and {len(made)} configurations to choose from",
+            fix="leave patience out, or give a network and a likelihood",
+        )
     precisions = (1.0, 10.0) if wishes.prior is None and not images and len(made) > 1 else ()
     return Choice(made, reasons, precisions)
 

@@ -87,10 +87,10 @@ def run(
     members = c.posterior.herd(c.network, seed=c.plan.seed)
     classes = data.y if target is not None and target.kind == "category" else None
     training, held = data, None
-    if stops and c.posterior.folds and len(data) >= 2 * c.posterior.size:
-        number = folds(len(data), c.posterior.size, c.plan.seed, y=classes, groups=groups)
-        seen = torch.stack([(number != k) for k in range(c.posterior.size)]).float()
-        members = replace(members, weight=seen)
+    if stops and isinstance(c.posterior, Ensemble) and c.posterior.folds and len(data) >= 10:
+        own = c.posterior.fold
+        number = folds(len(data), int(own.max()) + 1, c.plan.seed, y=classes, groups=groups)
+        members = replace(members, weight=(number[None, :] != own[:, None]).float())
     elif stops and len(data) >= 10:
         keep, out = random_split(len(data), c.held_out, c.plan.seed, y=classes, groups=groups)
         training, held = data.rows(keep), data.rows(out)

@@ -6,6 +6,7 @@ from kokkiri.likelihoods.bernoulli import Bernoulli
 from kokkiri.likelihoods.categorical import Categorical
 from kokkiri.likelihoods.gaussian import Gaussian
 from kokkiri.likelihoods.heteroscedastic import HeteroscedasticGaussian
+from kokkiri.likelihoods.heteroscedastic_t import HeteroscedasticStudentT
 from kokkiri.likelihoods.laplace import Laplace
 from kokkiri.likelihoods.names import from_config, named
 from kokkiri.likelihoods.negative_binomial import NegativeBinomial
@@ -18,6 +19,7 @@ __all__ = [
     "Categorical",
     "Gaussian",
     "HeteroscedasticGaussian",
+    "HeteroscedasticStudentT",
     "Laplace",
     "NegativeBinomial",
     "Poisson",

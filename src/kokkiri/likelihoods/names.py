@@ -11,6 +11,7 @@ from kokkiri.likelihoods.bernoulli import Bernoulli
 from kokkiri.likelihoods.categorical import Categorical
 from kokkiri.likelihoods.gaussian import Gaussian
 from kokkiri.likelihoods.heteroscedastic import HeteroscedasticGaussian
+from kokkiri.likelihoods.heteroscedastic_t import HeteroscedasticStudentT
 from kokkiri.likelihoods.laplace import Laplace
 from kokkiri.likelihoods.negative_binomial import NegativeBinomial
 from kokkiri.likelihoods.poisson import Poisson
@@ -23,6 +24,7 @@ _OURS = (
     Laplace,
     StudentT,
     HeteroscedasticGaussian,
+    HeteroscedasticStudentT,
     Bernoulli,
     Categorical,
     Poisson,
@@ -44,6 +46,7 @@ def named(name: str) -> Likelihood:
         "mae": Laplace,
         "student-t": StudentT,
         "heteroscedastic": HeteroscedasticGaussian,
+        "heteroscedastic-t": HeteroscedasticStudentT,
         "bernoulli": Bernoulli,
         "categorical": Categorical,
         "cross-entropy": Categorical,

@@ -17,7 +17,7 @@ class Point:
     """One network. `predict` has no epistemic part: nothing is known of what else would have fitted."""
 
     size: ClassVar[int] = 1
-    folds: ClassVar[bool] = False
+    folds: ClassVar[int] = 0
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """One replica: the network with the weights it has, or a new one from the function."""

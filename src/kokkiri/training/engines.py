@@ -160,6 +160,7 @@ class Loop:
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
         module = copy.deepcopy(job.network).train()
+        couples = any("BatchNorm" in type(m).__name__ for m in module.modules())  # rows feel one another
         leaves = dict(module.named_parameters())
         slot = torch.zeros_like(fleet.flat[0])  # gradients accumulate here, so that no leaf is visited one by one
         slots = job.where.views(slot)
@@ -183,11 +184,14 @@ class Loop:
                 for k, t in enumerate(span):
                     x, y, index = batches[k] if batches is not None else job.batch(t)
                     weight = None if job.weight is None else job.weight[r] if index is None else job.weight[r, index]
+                    scale = batch_scale(job.rows, len(y), total)
+                    if couples and weight is not None:  # what counts nothing must not be seen either
+                        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
                     seed(t, r)
                     slot.zero_()
                     ll = job.likelihood.bind(phi).log_prob(module(x), y)
                     score = ll.sum() if weight is None else (weight * ll).sum()
-                    cost = score * -batch_scale(job.rows, len(y), total)
+                    cost = score * -scale
                     cost.backward()
                     with torch.no_grad():
                         new, memory = descend(job, flat, slot, memory, hyper, job.factor(t), total)

@@ -25,12 +25,14 @@ class HeldOut:
     """Rows to judge by.
 
     data: where the rows are. index: (R, M) which of them each replica is judged on, padded; mask: (R, M) the real ones.
-    index None: all rows, for every replica.
+    index None: all rows, for every replica. group: (R,) replicas of one group have seen the same rows, and are judged
+    together, by the mixture of their predictions: networks that are each too sure may be right together.
     """
 
     data: Any
     index: Tensor | None = None
     mask: Tensor | None = None
+    group: Tensor | None = None
 
     def rows(self, replica: int) -> Tensor:
         """Which rows of `data` a replica is judged on."""
@@ -50,14 +52,15 @@ def held_out_rows(given: Any, data: Any, weight: Tensor | None, plan: Plan) -> H
     if not most:
         return None
     order = torch.argsort(out.int(), dim=1, descending=True, stable=True)[:, :most]  # held-out rows first, in order
-    return HeldOut(data, order, out.gather(1, order))
+    group = torch.unique(out, dim=0, return_inverse=True)[1]
+    return HeldOut(data, order, out.gather(1, order), group if len(group.unique()) < len(group) else None)
 
 
 def score(engine: Engine, job: Job, fleet: Fleet, held: HeldOut) -> Tensor:
-    """(R,) mean log-likelihood of each replica on its held-out rows, nats per row, in evaluation mode."""
+    """(R,) mean log-likelihood of each replica (or its group) on its held-out rows, nats per row, in evaluation mode."""
     module = copy.deepcopy(job.network).eval()
     params = job.where.views(fleet.flat)
-    out = []
+    out, masks = [], []
     with torch.no_grad():
         for rows in torch.arange(len(fleet.flat)).split(engine.chunk):
             own = {n: t[rows.to(t.device)] for n, t in params.items()}
@@ -68,9 +71,19 @@ def score(engine: Engine, job: Job, fleet: Fleet, held: HeldOut) -> Tensor:
             for x, y in _batches(held, index, job.device):
                 output = engine.outputs(module, own, buffers, x, shared=index.ndim == 1)
                 parts.append(_log_probs(job.likelihood, of_likelihood(own), output, y, shared=index.ndim == 1))
-            values = torch.cat(parts, 1)
-            out.append(torch.where(mask.bool(), values, 0.0).sum(1) / mask.sum(1))
-    return torch.cat(out)
+            out.append(torch.cat(parts, 1))
+            masks.append(mask)
+    values, mask = torch.cat(out), torch.cat(masks)
+    if held.group is not None:
+        values = _mixed(values, held.group)
+    return torch.where(mask.bool(), values, 0.0).sum(1) / mask.sum(1)
+
+
+def _mixed(values: Tensor, group: Tensor) -> Tensor:
+    """(R, M) log-likelihoods -> the same, each the mixture's of its group."""
+    same = (group[:, None] == group[None, :]).to(values.dtype)
+    pairs = values[None, :, :] + torch.where(same > 0, 0.0, -math.inf)[:, :, None]
+    return pairs.logsumexp(1) - same.sum(1).log()[:, None]
 
 
 def _log_probs(likelihood: Likelihood, phi: Params, output: Tensor, y: Tensor, *, shared: bool) -> Tensor:

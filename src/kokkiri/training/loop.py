@@ -131,7 +131,7 @@ def _train(
         torch.zeros(r, dtype=torch.int64), torch.ones(r, dtype=torch.bool),
     )  # fmt: skip
     looks: list[tuple[int, Tensor, Tensor | None]] = []
-    sums, counted = torch.zeros(r, dtype=torch.float64), 0
+    sums, counted = torch.zeros(r, dtype=torch.float64), torch.zeros(r, dtype=torch.float64)
     diverged: set[int] = set()
     mark = fingerprint(herd, data, likelihood, optimizer, prior, plan, engine) if checkpoints else ""
     resumed = 0
@@ -146,7 +146,7 @@ def _train(
         looks = [
             (s, train_rows[k], held_rows[k] if held_rows is not None else None) for k, s in enumerate(facts["looks"])
         ]
-        sums, counted, diverged = tensors["sums"], facts["counted"], set(facts["diverged"])
+        sums, counted, diverged = tensors["sums"], tensors["counted"], set(facts["diverged"])
         resumed = fleet.step
 
     def make_herd() -> Herd:
@@ -169,23 +169,36 @@ def _train(
             return
         tensors = {
             "flat": fleet.flat, "best": best.flat, "best value": best.value, "best step": best.step,
-            "best running": best.running, "sums": sums, **flatten_tree(fleet.memory, "memory"),
+            "best running": best.running, "sums": sums, "counted": counted, **flatten_tree(fleet.memory, "memory"),
             **flatten_tree(fleet.buffers, "buffers"), **flatten_tree(best.buffers, "best buffers"),
             "curve train": torch.stack([t for _, t, _ in looks]) if looks else torch.zeros(0, r),
         }  # fmt: skip
         if held is not None and looks:
             tensors["curve held out"] = torch.stack([h for _, _, h in looks if h is not None])
         facts = {
-            "fingerprint": mark, "step": fleet.step, "looks": [s for s, _, _ in looks], "counted": counted,
+            "fingerprint": mark, "step": fleet.step, "looks": [s for s, _, _ in looks],
             "diverged": sorted(diverged),
         }  # fmt: skip
         save_checkpoint(checkpoints, fleet.step, tensors, facts)
 
+    def train_now() -> Tensor:
+        """Of the steps since the last look; a replica that has stopped keeps what it had."""
+        before = looks[-1][1] if looks else torch.zeros(r, dtype=torch.float64)
+        return torch.where(counted > 0, sums / counted.clamp(min=1), before)
+
     def moment(held_now: Tensor | None, *, done: bool) -> Moment:
-        now = sums / max(counted, 1)
         running = int(best.running.sum())
         return Moment(
-            fleet.step, plan.steps, now, held_now, running, done, resumed, tuple(sorted(diverged)), curve, make_herd
+            fleet.step,
+            plan.steps,
+            train_now(),
+            held_now,
+            running,
+            done,
+            resumed,
+            tuple(sorted(diverged)),
+            curve,
+            make_herd,
         )
 
     saved, cost = time.monotonic(), 0.0
@@ -195,7 +208,8 @@ def _train(
         before = fleet.flat.clone()
         said = engine.advance(job, fleet, replicas, ahead)
         fleet.step += ahead
-        sums, counted = sums + said * ahead, counted + ahead
+        sums += said * ahead
+        counted[replicas] += ahead
         for i in replicas:
             if not (math.isfinite(said[i]) and bool(fleet.flat[i].isfinite().all())):
                 fleet.flat[i] = before[i]  # the last finite weights, so that what is returned can be looked at
@@ -206,9 +220,9 @@ def _train(
             if held is not None:
                 held_now = score(engine, job, fleet, held)
                 _keep_best(best, fleet, held_now, plan, every)
-            looks.append((fleet.step, sums / max(counted, 1), held_now))
+            looks.append((fleet.step, train_now(), held_now))
             yield moment(held_now, done=False)
-            sums, counted = torch.zeros(r, dtype=torch.float64), 0
+            sums, counted = torch.zeros(r, dtype=torch.float64), torch.zeros(r, dtype=torch.float64)
         else:
             yield moment(None, done=False)
         if time.monotonic() - saved >= (checkpoint_seconds and max(checkpoint_seconds, 100 * cost)):
@@ -216,8 +230,6 @@ def _train(
             checkpoint()
             saved, cost = time.monotonic(), time.monotonic() - began
     checkpoint()
-    if looks and not counted:
-        sums, counted = looks[-1][1], 1
     yield moment(looks[-1][2] if looks else None, done=True)
 
 
