@@ -1,7 +1,7 @@
 """Does mean absolute error resist outliers?  python benchmarks/outliers.py
 
-`concrete` with 5 % of the training targets multiplied by 10, the five published splits, test targets untouched: the median absolute
-error of test predictions of `--loss mae` over that of `--loss mse`, everything else the same. Bar: at most one half.
+`concrete` with 5 % of the training targets multiplied by 10, the five published splits, test targets untouched: the
+median absolute error of test predictions of `--loss mae` over that of `--loss mse`, all else the same. Bar: one half.
 Written to benchmarks/results/outliers.json and outliers.md.
 """
 

@@ -1,8 +1,9 @@
 """What does training cost beside its arithmetic?  python benchmarks/overhead.py
 
-MLP 20-64-64-1, 10,000 rows, batch 128, Adam, 10 epochs; CPU seconds of one thread, round-robin, median of the rounds and
-[least, greatest], as ratios within a round. The peers: the loop that users write (a DataLoader, torch.optim.Adam), the same with
-tensors in memory and the fused Adam. "everything" is progress, held-out log-likelihood each epoch, and checkpoints.
+MLP 20-64-64-1, 10,000 rows, batch 128, Adam, 10 epochs; CPU seconds of one thread, round-robin, median of the rounds
+and [least, greatest], as ratios within a round. The peers: the loop that users write (a DataLoader, torch.optim.Adam),
+the same with tensors in memory and the fused Adam. "everything on" is progress, held-out log-likelihood each epoch,
+and checkpoints.
 Written to benchmarks/results/overhead.json and overhead.md.
 """
 
@@ -40,14 +41,14 @@ def made(rows, seed):
     return Data({"x": x}, y, Raw(), Inputs((20,)), kk.Target("y", "number"), Source("made"))
 
 
-def plain(kind):
+def plain():
     return torch.nn.Sequential(
         torch.nn.Linear(20, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
     )
 
 
 def dataloader(data, _held):
-    model, loss = plain(0), torch.nn.MSELoss()
+    model, loss = plain(), torch.nn.MSELoss()
     optimizer = torch.optim.Adam(model.parameters())
     loader = DataLoader(TensorDataset(data.x, data.y[:, None]), BATCH, shuffle=True)
     for _ in range(EPOCHS):
@@ -58,7 +59,7 @@ def dataloader(data, _held):
 
 
 def in_memory(data, _held):
-    model, loss = plain(0), torch.nn.MSELoss()
+    model, loss = plain(), torch.nn.MSELoss()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     x, y = data.x, data.y[:, None]
     for _ in range(EPOCHS):
@@ -69,7 +70,7 @@ def in_memory(data, _held):
 
 
 def bare(data, _held, engine=None):
-    herd = kk.herd(plain(0))
+    herd = kk.herd(plain())
     for _ in kk.train(
         herd, data, kk.Gaussian(learn=False), kk.Adam(), kk.Normal(), kk.Plan(STEPS, BATCH), engine=engine
     ):
@@ -77,7 +78,7 @@ def bare(data, _held, engine=None):
 
 
 def everything(data, held):
-    herd, plan = kk.herd(plain(0)), kk.Plan(STEPS, BATCH, patience=100)
+    herd, plan = kk.herd(plain()), kk.Plan(STEPS, BATCH, patience=100)
     with tempfile.TemporaryDirectory() as folder, Progress(STEPS, "fit", file=Terminal()) as bar:
         moments = kk.train(
             herd, data, kk.Gaussian(learn=False), kk.Adam(), kk.Normal(), plan, held_out=held, checkpoints=Path(folder)
@@ -102,16 +103,9 @@ VARIANTS = {
 
 def imports(rounds):
     """CPU seconds of `import torch` and of `import kokkiri` after it."""
-    code = "import time; a=time.process_time(); import torch; b=time.process_time(); import kokkiri; print(b-a, time.process_time()-b)"
-    runs = [
-        list(
-            map(
-                float,
-                subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(),
-            )
-        )
-        for _ in range(rounds)
-    ]
+    code = "import time; c=time.process_time; a=c(); import torch; b=c(); import kokkiri; print(b-a, c()-b)"
+    call = lambda: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    runs = [[float(v) for v in call().split()] for _ in range(rounds)]
     return {"torch": [a for a, _ in runs], "kokkiri beyond torch": [b for _, b in runs]}
 
 
@@ -119,7 +113,7 @@ def main(rounds):
     torch.set_num_threads(1)
     data, held = made(ROWS, 0), made(1000, 1)
     seconds = {name: [] for name in VARIANTS}
-    for name, run in VARIANTS.items():
+    for run in VARIANTS.values():
         run(data, held)  # warm
     for k in range(rounds):
         for name, run in VARIANTS.items():
@@ -139,9 +133,8 @@ def table(seconds, start):
     lines = ["| variant | CPU µs a step | DataLoader loop / this |", "|---|---|---|"]
     for name, s in seconds.items():
         per = sorted(v / STEPS * 1e6 for v in s)
-        lines.append(
-            f"| {name} | {statistics.median(per):.0f} [{per[0]:.0f} .. {per[-1]:.0f}] | {ratio(seconds, 'DataLoader loop', name)} |"
-        )
+        cost = f"{statistics.median(per):.0f} [{per[0]:.0f} .. {per[-1]:.0f}]"
+        lines.append(f"| {name} | {cost} | {ratio(seconds, 'DataLoader loop', name)} |")
     lines += ["", f"everything on / bare: {ratio(seconds, 'kokkiri, everything on', 'kokkiri')}"]
     for name, s in start.items():
         lines.append(f"import {name}: {statistics.median(s):.2f} s [{min(s):.2f} .. {max(s):.2f}]")

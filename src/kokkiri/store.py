@@ -7,6 +7,7 @@ it over, or says that it may be (`trust=True`).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import importlib
@@ -200,7 +201,7 @@ def _network_page(network: nn.Module) -> dict[str, Any]:
 
 def _network(page: dict[str, Any], given: Any, *, trust: bool, folder: Path) -> nn.Module:
     if given is not None:
-        return given if isinstance(given, nn.Module) else _made(given, page["outputs"])
+        return copy.deepcopy(given) if isinstance(given, nn.Module) else _made(given, page["outputs"])
     if page["kokkiri"] is not None:
         with torch.random.fork_rng(devices=[]):
             return networks.from_config(page["kokkiri"])

@@ -85,8 +85,8 @@ class Likelihood(Protocol):
 class Prior(Protocol):
     """A normalised density over the parameters of one model. Weight decay is the Normal one.
 
-    Where `elementwise`, it may be handed flat tensors in place of the model's, those of the likelihood apart. A prior may
-    offer `gradient(params, hyper) -> Params`, of log_prob; otherwise automatic differentiation finds it.
+    Where `elementwise`, it may be handed flat tensors in place of the model's, those of the likelihood apart. A prior
+    may offer `gradient(params, hyper) -> Params`, of log_prob; otherwise automatic differentiation finds it.
     """
 
     elementwise: ClassVar[bool]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import signal
 import threading
@@ -88,6 +89,8 @@ def fit(
             "only pictures can be augmented", needs="inputs of shape (C, H, W)",
             found=f"inputs of shape {data.inputs.shape}", fix="leave augment out",
         )  # fmt: skip
+    if isinstance(network, nn.Module):
+        network = copy.deepcopy(network)  # the user's stays as it is: its mode, its buffers
     wishes = Wishes(
         network, likelihood, optimizer, prior, posterior, steps, epochs, batch, lr, schedule, clip, augment, patience,
         held_out, seed, threads, device,

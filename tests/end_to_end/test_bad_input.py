@@ -194,7 +194,12 @@ def test_a_file_that_is_not_the_promised_one_is_named_with_both_digests(here, mo
     monkeypatch.setenv("KOKKIRI_DATA", str(here / "mine"))
     for file in named.find("energy").layouts[0].files:
         (here / "mine" / "uci" / file.name).write_bytes(b"another")
-    says(refused_fit("ChecksumError", "energy", target=None), "energy", "SHA-256", named.find("energy").files[0].sha256)
+    says(
+        refused_fit("ChecksumError", "energy", target=None),
+        "energy",
+        "SHA-256",
+        named.find("energy").layouts[0].files[0].sha256,
+    )
 
 
 def test_without_a_network_a_named_data_set_says_where_its_files_go(here, monkeypatch):
@@ -247,6 +252,11 @@ def test_a_gap_in_the_target_is_named_by_its_row(here, cell):
 @pytest.mark.parametrize("cell", ["inf", "-inf", "Infinity"])
 def test_infinity_in_the_target_is_named_by_its_row(here, cell):
     says(refused_fit("DataError", changed("y", {7: cell})), "'y' is infinite in row 7")
+
+
+def test_a_target_too_large_to_be_squared_is_refused_and_such_inputs_are_not(here):
+    says(refused_fit("DataError", changed("y", {7: "1e200"})), "'y' has numbers too large", "1e+200")
+    assert kokkiri("fit", changed("dose", {7: "1e200"}), "--target", "y", "--out", "m", *QUICK)[0] == 0
 
 
 def test_a_column_without_values_is_left_out_and_told(here):

@@ -423,7 +423,7 @@ def test_another_process_gives_the_same_bits_and_its_exit_codes(trial, tmp_path)
 
 
 def test_ctrl_c_leaves_a_model_and_the_same_command_goes_on_to_the_same_weights(trial, tmp_path):
-    fixed = ("fit", trial, "--target", "cost", "--likelihood", "gaussian", "--posterior", "point", "--steps", "4000")
+    fixed = ("fit", trial, "--target", "cost", "--likelihood", "gaussian", "--posterior", "point", "--steps", "2400")
     arguments = (*fixed, "--batch", "16", "--out")
     assert kokkiri(*arguments, tmp_path / "whole")[0] == 0
     cut = subprocess.Popen(

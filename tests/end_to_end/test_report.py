@@ -23,10 +23,10 @@ from kokkiri.evaluation import Measure, comparison, evaluate
 from kokkiri.numerics.distributions import Normal
 from kokkiri.numerics.random import philox
 from kokkiri.predictive import Classes, Mixture
+from kokkiri.progress import Progress
 from kokkiri.records import Candidate, Curve, Record, Status
 from kokkiri.report import graph, page, words
 from kokkiri.report.facts import ColumnFacts, DataFacts, ModelFacts, model_facts
-from kokkiri.progress import Progress
 from kokkiri.report.terminal import summary
 
 EVIL = '--></text><script>alert("$x$")</script>[bold]&amp;'

@@ -38,7 +38,7 @@ def newest(folder):
 
 
 def killed_run(folder, kills, rng):
-    """Kills the run `kills` times, each at a random instant after a new checkpoint; often while one is being written."""
+    """Kills the run `kills` times, each at a random instant after a new checkpoint, often while one is written."""
     for _ in range(kills):
         process, before, began = start(folder), newest(folder), time.monotonic()
         while process.poll() is None and newest(folder) <= before and time.monotonic() - began < 120:

@@ -19,6 +19,13 @@ from kokkiri.training import Dense, Loop, Plan, Stack, train
 from kokkiri.training.engines import lifts
 from kokkiri.training.objective import log_joint
 
+SHAPES = [
+    {},
+    {"norm": True, "activation": "gelu"},
+    {"residual": True, "skip": True, "activation": "tanh"},
+    {"activation": "silu"},
+    {"activation": "sigmoid"},
+]
 ENGINES = [Loop(), Stack(chunk=2), Dense(chunk=2)]
 
 
@@ -51,7 +58,7 @@ def same(a, b, rtol=1e-9):
 
 @pytest.mark.parametrize("engine", ENGINES[1:], ids=lambda e: e.name)
 @pytest.mark.parametrize("likelihood", [Gaussian(), StudentT(), Bernoulli(), Categorical()], ids=repr)
-@pytest.mark.parametrize("options", [{}, {"norm": True, "activation": "gelu"}, {"residual": True, "skip": True, "activation": "tanh"}, {"activation": "silu"}, {"activation": "sigmoid"}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("options", SHAPES, ids=str)
 def test_every_engine_gives_the_loops_answer(engine, likelihood, options):
     h = sweep(herd(net(likelihood, **options), seed=range(2)), lr=[0.01, 0.03])
     plan = Plan(steps=15, batch=16, schedule=Cosine(), clip=0.5)

@@ -65,8 +65,9 @@ def _follows(x: np.ndarray, y: np.ndarray) -> str:
     a, b = x[there], y[there]
     if bool((a == b).all()):
         return "is a copy of the target"
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    if size > 0 and abs(float(a @ b)) > CORRELATION * size:
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near 1e200: not finite, so not called a leak
+        a, b = a - a.mean(), b - b.mean()
+        size, product = float(np.sqrt((a @ a) * (b @ b))), abs(float(a @ b))
+    if 0 < size < np.inf and product > CORRELATION * size:
         return "lies on a straight line with the target"
     return ""

@@ -115,7 +115,16 @@ def outcome_of(reading: Reading, declared: Kind | None) -> tuple[Target, Column,
         return Target(name, "category", levels, reason=reason), column, data.astype(np.int64) - low
     if column.kind is Kind.NUMBER:
         whole = bool((data == np.floor(data)).all() and data.min() >= 0)
-        shift, scale = float(data.mean()), float(data.std())
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift, scale = float(data.mean()), float(data.std())
+        if not np.isfinite(scale):
+            row = int(np.abs(data).argmax())
+            raise DataError(
+                f"the target '{name}' has numbers too large to be squared",
+                needs="numbers up to about 1e150",
+                found=f"{data[row]:g}",
+                fix="mend those cells, or choose a larger unit",
+            )
         return Target(name, "number", (), shift, scale, column.reason, whole), column, data
     reason = f"{column.reason}: {len(column.levels)} classes"
     return Target(name, "category", column.levels, reason=reason), column, data.astype(np.int64)

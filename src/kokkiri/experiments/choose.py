@@ -1,7 +1,8 @@
 """What to try when the user leaves it open, and which of it to keep.
 
-A few configurations are trained, all on the training rows alone, and judged by the log-likelihood of rows that they have
-not seen: out-of-fold where the data are small enough to train an ensemble of five on folds, a held-out tenth otherwise.
+A few configurations are trained, all on the training rows alone, and judged by the log-likelihood of rows that they
+have not seen: out-of-fold where the data are small enough to train an ensemble of five on folds, a held-out tenth
+otherwise.
 Only rules and held-out scores decide, no clock: the same data and seed give the same choice on any machine.
 """
 
@@ -58,7 +59,7 @@ class Wishes:
     schedule: Schedule | None = None
     clip: float | None = None
     augment: Any = None
-    patience: int | None | str = "open"
+    patience: int | str | None = "open"
     held_out: float = 0.1
     seed: int = 0
     threads: int | None = None
@@ -117,8 +118,8 @@ def flop_per_row(network: nn.Module, inputs: Inputs) -> float:
 def likelihoods_for(target: Target, y: Tensor) -> tuple[tuple[Likelihood, ...], str]:
     """The likelihoods worth trying for a target, and why.
 
-    A number that takes few values is no draw from a density: one with heavy tails could pile up on those values, and its
-    log-likelihood would rise without bound while its predictions grew no better.
+    A number that takes few values is no draw from a density: one with heavy tails could pile up on those values, and
+    its log-likelihood would rise without bound while its predictions grew no better.
     """
     if target.kind == "category":
         if target.classes == 2:
@@ -174,7 +175,7 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
     per_epoch = math.ceil(n / min(batch, n))
     steps = wishes.steps or max(200, round(epochs * per_epoch))
     every = max(per_epoch, 20) if n < 20000 else per_epoch
-    patience = max(10, steps // every // 4) if wishes.patience == "open" else wishes.patience
+    patience = max(10, steps // every // 4) if isinstance(wishes.patience, str) else wishes.patience
     plan = Plan(
         steps, batch, wishes.seed, wishes.schedule or WarmUp(0.05, Cosine()), wishes.clip, wishes.augment, every,
         patience, wishes.threads, wishes.device,

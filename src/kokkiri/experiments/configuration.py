@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.data.splits import folds, random_split
-from kokkiri.herd import Herd, herd, reweight
+from kokkiri.herd import Herd
 from kokkiri.likelihoods import Rescaled
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.point import Point
 from kokkiri.records import Curve, Status
 from kokkiri.training.engines import Engine
-from kokkiri.training.held_out import HeldOut, held_out_rows, row_log_likelihoods
+from kokkiri.training.held_out import held_out_rows, row_log_likelihoods
 from kokkiri.training.loop import Moment, train
 from kokkiri.training.plan import Plan
 from kokkiri.types import Likelihood, Optimizer, Prior
@@ -29,8 +29,11 @@ Watch = Callable[[Moment], None]
 
 @dataclass(frozen=True)
 class Configuration:
-    """network: a module, or a function that makes one. held_out: the share of rows that a Point is stopped by; an
-    ensemble with folds is stopped by its folds. name: for the report."""
+    """One way to fit.
+
+    network: a module, or a function that makes one. held_out: the share of rows that a Point is stopped by; an ensemble
+    with folds is stopped by its folds. name: for the report.
+    """
 
     network: nn.Module | Callable[[], nn.Module]
     likelihood: Likelihood
@@ -44,8 +47,11 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """herd: the trained models. rows: (M,) log-likelihood of each row under models that have not seen it, nats; empty
-    where all rows were trained on."""
+    """What came of a configuration.
+
+    herd: the trained models. rows: (M,) log-likelihood of each row under models that have not seen it, nats; empty
+    where all rows were trained on. That estimate is somewhat too good, since the same rows stopped the training.
+    """
 
     configuration: Configuration
     herd: Herd
@@ -129,6 +135,6 @@ def _status(last: Moment, plan: Plan, stops: bool) -> Status:
         return Status.DONE
     if not last.running:
         return Status.STOPPED_EARLY
-    best = last.curve().best
-    rising = [b >= plan.steps for b in best]
-    return Status.NOT_CONVERGED if sum(rising) > len(rising) / 2 else Status.DONE
+    rising = [b >= plan.steps for b in last.curve().best]
+    anneals = plan.schedule(plan.steps - 1, plan.steps) < 0.05  # a schedule that ends at zero is best at its end
+    return Status.NOT_CONVERGED if sum(rising) > len(rising) / 2 and not anneals else Status.DONE

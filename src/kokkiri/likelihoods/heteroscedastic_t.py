@@ -20,9 +20,9 @@ from kokkiri.types import Params, Score
 class HeteroscedasticStudentT:
     """As `StudentT` with a σ of its own for every row: the output is (f_1 … f_T, s_1 … s_T) with s = log σ.
 
-    df: ν > 1, or where it starts when `learn`ed, as log(ν - 1); one for all rows. `HeteroscedasticGaussian` is its limit
-    for large ν, and `StudentT` that of a constant s. One surprising row costs a Gaussian the square of its distance and
-    a t its logarithm, so that an s which is too small somewhere is not ruinous.
+    df: ν > 1, or where it starts when `learn`ed, as log(ν - 1); one for all rows. `HeteroscedasticGaussian` is its
+    limit for large ν, and `StudentT` that of a constant s. One surprising row costs a Gaussian the square of its
+    distance and a t its logarithm, so that an s which is too small somewhere is not ruinous.
     s is clamped to ±20, log(ν - 1) to [-10, 20], as there.
 
     >>> HeteroscedasticStudentT(df=3.0).log_prob(torch.tensor([[0.0, 1.0]]), torch.zeros(1))
@@ -63,7 +63,7 @@ class HeteroscedasticStudentT:
         return self._given(output).log_prob(y).sum(-1)
 
     def score(self, output: Tensor, y: Tensor) -> Score:
-        """With z = (y - f) / σ and w = (ν+1) / (ν+z²): d/df = w z / σ, d/ds = w z² - 1 (0 where clamped); d/dν as StudentT."""
+        """With z = (y - f) / σ and w = (ν+1) / (ν+z²): d/df = w z / σ, d/ds = w z² - 1; d/dν as `StudentT.score`."""
         given = self._given(output)
         inverse, df = torch.exp(-given.log_scale), given.df
         z = (arguments.column(y).to(output.dtype) - given.location) * inverse
@@ -82,7 +82,7 @@ class HeteroscedasticStudentT:
         return Score(log_prob, slope, {"log_excess_df": excess.sum(-1)})
 
     def curvature(self, output: Tensor) -> Tensor:
-        """diag((ν+1) / ((ν+3) σ²) …, 2ν / (ν+3) …), expected (Lange, Little and Taylor 1989); 0 for an s that is clamped."""
+        """diag((ν+1) / ((ν+3) σ²) …, 2ν / (ν+3) …), expected (Lange et al. 1989); 0 for an s that is clamped."""
         given = self._given(output)
         moves = (output.chunk(2, -1)[1].abs() <= LOG_SCALE_LIMIT).to(output.dtype)
         centre = (given.df + 1) / (given.df + 3) * (-2 * given.log_scale).exp()

@@ -70,7 +70,8 @@ class StudentT:
 
     def score(self, output: Tensor, y: Tensor) -> Score:
         """With z = (y - f) / σ and w = (ν+1) / (ν+z²): d/df = w z / σ, d/d log σ = w z² - 1, and d/dν =
-        ½ [ψ((ν+1)/2) - ψ(ν/2) - 1/ν - log(1 + z²/ν) + w z²/ν]."""
+        ½ [ψ((ν+1)/2) - ψ(ν/2) - 1/ν - log(1 + z²/ν) + w z²/ν].
+        """
         given = self._given(output)
         inverse, df = torch.exp(-given.log_scale), given.df
         z = (arguments.column(y).to(output.dtype) - output) * inverse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -33,7 +33,7 @@ def program(network: nn.Module) -> tuple[Operation, ...] | None:
         return None
     if type(network) is nn.Sequential:
         return _sequence(network, "")
-    if type(network) is MLP and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
+    if type(network) is MLP and not any(hooked(m) for m in network.modules()):
         return _mlp(network)
     return None
 
@@ -69,18 +69,24 @@ def _sequence(parts: nn.Sequential, prefix: str) -> tuple[Operation, ...] | None
     return tuple(out) if any(op.kind == "affine" for op in out) else None
 
 
+def hooked(part: nn.Module) -> bool:
+    """Whether a user's hook watches or changes what a module does: then it must be called."""
+    return bool(part._forward_hooks or part._forward_pre_hooks)  # ruff: ignore[private-member-access] - torch has no public question for it
+
+
 def operation(part: nn.Module, name: str) -> list[Operation] | None:
     """The operation of one plain module, in a list; empty where it does nothing, None where it is not known."""
-    if part._forward_hooks or part._forward_pre_hooks:
+    if hooked(part):
         return None
     kind = type(part)  # the exact type: a subclass may do anything
+    made: Any = part
     if kind is nn.Linear:
         return [Operation("affine", name)]
     if kind is nn.Dropout:
-        return [Operation("dropout", value=part.p)] if part.p else []
-    if kind is nn.LayerNorm and len(part.normalized_shape) == 1 and part.elementwise_affine and part.bias is not None:
-        return [Operation("norm", name, part.eps)]
-    if kind is nn.GELU and part.approximate == "none":
+        return [Operation("dropout", value=float(made.p))] if made.p else []
+    if kind is nn.LayerNorm and len(made.normalized_shape) == 1 and made.elementwise_affine and made.bias is not None:
+        return [Operation("norm", name, made.eps)]
+    if kind is nn.GELU and made.approximate == "none":
         return [Operation("gelu")]
     plain = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.SiLU: "silu"}
     if kind in plain:

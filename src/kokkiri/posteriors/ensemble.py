@@ -18,9 +18,9 @@ class Ensemble:
     """`size` networks of equal weight, each from its own initial weights.
 
     folds: with early stopping the rows are cut into so many folds, and each network is stopped by the one it has not
-    seen, together with the others that have not seen it: by the mixture of their predictions. So all rows are used by some
-    network, and every row is predicted by networks that have not seen it. 0: all networks see all rows but a share that
-    stops them.
+    seen, together with the others that have not seen it: by the mixture of their predictions. So all rows are used by
+    some network, and every row is predicted by networks that have not seen it. 0: all networks see all rows but a
+    share that stops them.
 
     >>> Ensemble(10).fold.tolist()
     [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]

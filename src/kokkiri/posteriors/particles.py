@@ -55,7 +55,7 @@ class Particles:
         return f"{kind}({type(self.herd.network).__name__}, {size:,} parameters, {self.likelihood!r})"
 
     def draw(self, n: int, *, seed: int) -> Herd:
-        """n parameter vectors, drawn with replacement by weight."""
+        """N parameter vectors, drawn with replacement by weight."""
         rows = torch.multinomial(self.log_weight.exp(), n, replacement=True, generator=generator(seed, "draw"))
         return self.herd[rows]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from kokkiri import phrases
 from kokkiri.evaluation.compare import Comparison
 from kokkiri.evaluation.values import ClassErrors, Evaluation, Measure, NumberErrors, Uncertainty
 from kokkiri.records import Record
@@ -65,10 +66,10 @@ def html(
     environment.filters |= {
         "full": lambda *a: _minus(words.full(*a)),
         "value": lambda *a: _minus(words.value(*a)),
-        "plain": lambda *a: _minus(words.plain(*a)),
+        "plain": lambda *a: _minus(phrases.plain(*a)),
         "range": lambda m: _minus(" to ".join(words.range_of(m))),
-        "percent": words.percent,
-        "duration": words.duration,
+        "percent": phrases.percent,
+        "duration": phrases.duration,
         "reading": lambda name: READING.get(re.sub(r" of target \d+$", "", name), ""),
     }
     return environment.from_string((folder / "page.html").read_text("utf-8")).render(
@@ -145,7 +146,7 @@ def _number_pictures(n: NumberErrors, target: str) -> list[Picture]:
         Picture(
             pictures.predicted_observed(n.points, target),
             "Predicted against observed",
-            f"{words.count(len(n.points.row), 'test row')} with 90 % intervals: a bar that misses the dashed line "
+            f"{phrases.count(len(n.points.row), 'test row')} with 90 % intervals: a bar that misses the dashed line "
             "missed the truth.",
         ),
         Picture(
@@ -168,9 +169,9 @@ def _number_pictures(n: NumberErrors, target: str) -> list[Picture]:
 
 
 def _uncertainty_picture(u: Uncertainty, kind: str) -> Picture:
-    share = f"{words.percent(u.epistemic_share)} of it is" if u.epistemic_share else "none of it is"
+    share = f"{phrases.percent(u.epistemic_share)} of it is" if u.epistemic_share else "none of it is"
     caption = (
-        f"Predicted variance in {words.count(len(u.rows), 'group')} of rows; {share} epistemic, the part that more "
+        f"Predicted variance in {phrases.count(len(u.rows), 'group')} of rows; {share} epistemic, the part that more "
         "data would remove. Diamonds at the height of the bars: the uncertainty is as large as the errors are."
     )
     if not u.epistemic_share:

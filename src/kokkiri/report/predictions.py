@@ -17,8 +17,8 @@ from kokkiri.training.checkpoints import write_atomically
 def table(predictive: Any, data: Data, target: Target, level: float = 0.9) -> tuple[list[str], list[list[Any]]]:
     """(header, lines). row: where it stood in the source, counted from 1.
 
-    Classes: the most probable one and the probability of each. Numbers: mean, standard deviation, the central interval of
-    probability `level`, and the two parts of the standard deviation: noise (aleatoric) and ignorance (epistemic).
+    Classes: the most probable one and the probability of each. Numbers: mean, standard deviation, the central interval
+    of probability `level`, and the two parts of the standard deviation: noise (aleatoric) and ignorance (epistemic).
     """
     header, columns = ["row"], [(_index(data) + 1).tolist()]
     if data.y is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import starmap
 from typing import TYPE_CHECKING, TextIO
 
+from kokkiri import phrases
 from kokkiri.evaluation.compare import Comparison
 from kokkiri.evaluation.values import Evaluation
 from kokkiri.records import Record, Status
@@ -73,12 +74,12 @@ def _write(
         show(
             _hanging([(f"  {name}", _because(f"{choice}", reason)) for name, (choice, reason) in record.config.items()])
         )
-    size = f"{words.count(model.parameters, 'parameter')}" + (
+    size = f"{phrases.count(model.parameters, 'parameter')}" + (
         f" in each of {model.replicas} replicas" if model.replicas > 1 else ""
     )
-    took = f"{words.count(record.steps, 'step')} in {words.duration(record.wall)}; {record.status.value}"
+    took = f"{phrases.count(record.steps, 'step')} in {phrases.duration(record.wall)}; {record.status.value}"
     show(_section("Trained", [f"{size}, {took}" if model.parameters else took]))
-    show(f"Results on {words.count(evaluation.rows, 'test row')}", style="bold cyan")
+    show(f"Results on {phrases.count(evaluation.rows, 'test row')}", style="bold cyan")
     show(_results(comparison))
     show("  ± is one standard error, [ ] a 95 % interval", style="dim")
     show(_section("Errors", [*error_lines(evaluation), words.calibration(evaluation)]))
@@ -100,22 +101,22 @@ def data_lines(data: DataFacts) -> list[str]:
     used = [c for c in data.columns if c.used]
     shape = " x ".join(map(str, data.shape))
     what = (
-        f"{len(used)} of {words.count(len(data.columns), 'column')} used"
+        f"{len(used)} of {phrases.count(len(data.columns), 'column')} used"
         if data.columns
         else f"{shape} numbers per row"
     )
     lines = [
-        f"{words.count(data.rows, 'row')}, {what}; {data.train_rows:,} to learn from, {data.test_rows:,} to test",
+        f"{phrases.count(data.rows, 'row')}, {what}; {data.train_rows:,} to learn from, {data.test_rows:,} to test",
         f"{data.target.name}: {_target(data)}",
     ]
     left_out = [
         f"{c.name} ({c.kind}: {c.reason})" if c.reason else f"{c.name} ({c.kind})" for c in data.columns if not c.used
     ]
     if left_out:
-        lines.append(f"left out: {words.joined(left_out, 6)}")
+        lines.append(f"left out: {phrases.joined(left_out, 6)}")
     missing = [f"{c.name} {c.missing:,}" for c in used if c.missing]
     if missing:
-        lines.append(f"missing values: {words.joined(missing, 8)}")
+        lines.append(f"missing values: {phrases.joined(missing, 8)}")
     return lines
 
 
@@ -148,8 +149,12 @@ def columns_decimals(comparison: Comparison) -> list[int | None]:
 
 def _target(data: DataFacts) -> str:
     target = data.target
-    what = f"{words.count(target.classes, 'class', 'classes')}, {words.joined(list(target.levels), 6)}"
-    text = what if target.kind == "category" else f"a number, {words.plain(target.shift)} ± {words.plain(target.scale)}"
+    what = f"{phrases.count(target.classes, 'class', 'classes')}, {phrases.joined(list(target.levels), 6)}"
+    text = (
+        what
+        if target.kind == "category"
+        else f"a number, {phrases.plain(target.shift)} ± {phrases.plain(target.scale)}"
+    )
     return f"{text} ({target.reason})" if target.reason else text
 
 

@@ -7,7 +7,7 @@ import math
 from kokkiri.data.core import Target
 from kokkiri.evaluation.compare import Comparison
 from kokkiri.evaluation.values import Evaluation, Measure
-from kokkiri.phrases import count, duration, joined, percent, plain
+from kokkiri.phrases import count, percent, plain
 
 
 def value(measure: Measure, decimals: int | None = None) -> str:

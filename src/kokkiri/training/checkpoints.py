@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, written to a temporary name, fsynced, renamed; the last two are kept.
 
-Nothing needs saving but tensors and integers, since all randomness is counted (see numerics.random). A process killed at
-any instant, also while a checkpoint is being written, leaves the one before it whole.
+Nothing needs saving but tensors and integers, since all randomness is counted (see numerics.random). A process killed
+at any instant, also while a checkpoint is being written, leaves the one before it whole.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def last_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Tensor], 
         try:
             with safe_open(path, "pt") as file:
                 facts = json.loads((file.metadata() or {})["facts"])
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # ruff: ignore[in-dict-keys] - no mapping
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError):
             continue
         if facts["fingerprint"] != fingerprint:

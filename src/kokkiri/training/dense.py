@@ -1,8 +1,9 @@
 """`Dense`: networks of affine maps and nonlinearities, stepped by hand.
 
-Such a network's step is a dozen matrix products; most of what autograd and module dispatch cost is spent around them. The
-backward pass here writes every gradient straight into one flat tensor, for R replicas at once with batched products.
-A network is read once into a program (`networks.dense`); what a program cannot say is left to the other engines.
+Such a network's step is a dozen matrix products; most of what autograd and module dispatch cost is spent around them.
+The backward pass here writes every gradient straight into one flat tensor, for R replicas at once, with batched
+products. A network is read once into a program (`networks.dense`); what a program cannot say is left to other
+engines.
 
 For affine maps h' = h W^T + b and a gradient g at h':  dW = g^T h,  db = sum g,  dh = g W. Elementwise functions
 multiply g by their derivative, which is torch's own; so is layer normalisation's.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import torch
@@ -79,7 +81,7 @@ def _advance(
     seed: Callable[[int, int], None],
     operations: tuple[Operation, ...],
 ) -> Tensor:
-    take = lambda t: t[rows]
+    take = itemgetter(rows)
     flat, total = fleet.flat[rows], job.total[rows]
     gradient = torch.zeros_like(flat)
     move = (_broadcast_move if _broadcasts(job) else _lifted_move)(job, flat, gradient, rows)
@@ -141,7 +143,7 @@ def _lifted_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> Call
 
 
 def _slope(job: Job, phi: Params, *, weighted: bool) -> Callable[..., tuple[Tensor, Tensor, Params]]:
-    """(R,) costs, and their gradients at the outputs and at the likelihood's parameters, in closed form or by autograd."""
+    """(R,) costs, and their gradients at outputs and at the likelihood's parameters, in closed form or by autograd."""
 
     def cost(output: Tensor, phi: Params, y: Tensor, weight: Tensor | None, scale: Tensor) -> Tensor:
         ll = job.likelihood.bind(phi).log_prob(output, y)
@@ -163,7 +165,7 @@ def _slope(job: Job, phi: Params, *, weighted: bool) -> Callable[..., tuple[Tens
 
 
 def forward(operations: tuple[Operation, ...], params: Params, x: Tensor, *, training: bool) -> tuple[Tensor, Tape]:
-    """x (B, D), or (R, B, D) where replicas differ; params (R, ...) -> output (R, B, C) and what backward needs."""
+    """X (B, D), or (R, B, D) where replicas differ; params (R, ...) -> output (R, B, C) and what backward needs."""
     many = next(iter(params.values())).shape[0]
     x = x.expand(many, *x.shape) if x.ndim == 2 else x
     h, tape, held = x, [], []

@@ -10,10 +10,11 @@ must be taken one replica at a time (so clipping and the optimizer's step are li
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -60,10 +61,12 @@ class Job:
 
 
 def of_network(params: Params) -> Params:
+    """The parameters of the network."""
     return {name: t for name, t in params.items() if not name.startswith(LIKELIHOOD_PREFIX)}
 
 
 def of_likelihood(params: Params) -> Params:
+    """The parameters of the likelihood, their prefix taken off."""
     return {name.removeprefix(LIKELIHOOD_PREFIX): t for name, t in params.items() if name.startswith(LIKELIHOOD_PREFIX)}
 
 
@@ -97,7 +100,7 @@ def tree_map(fn: Callable[..., Tensor], *trees: Any) -> Any:
 def alone(memory: State, rows: int | slice) -> State:
     """The state of some replicas, its counts as plain numbers: replicas step together, and an operation is saved."""
     count = lambda t: (t[rows] if isinstance(rows, int) else t[0]).item()
-    return {n: count(t) if isinstance(t, Tensor) else tree_map(lambda u: u[rows], t) for n, t in memory.items()}
+    return {n: count(t) if isinstance(t, Tensor) else tree_map(itemgetter(rows), t) for n, t in memory.items()}
 
 
 def put(whole: Tensor, rows: Any, part: Any) -> Tensor:
@@ -107,7 +110,7 @@ def put(whole: Tensor, rows: Any, part: Any) -> Tensor:
 
 
 @contextmanager
-def own_randomness(job: Job) -> Iterator[Callable[[int, int], None]]:
+def own_randomness(job: Job) -> Generator[Callable[[int, int], None]]:
     """Seeds the global generator for a step of a replica, and puts its state back at the end.
 
     Networks draw their dropout from torch's global generator; there is no other way in. Seeding costs 3 microseconds.
@@ -140,7 +143,10 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     @property
-    def chunk(self) -> int: ...
+    def chunk(self) -> int:
+        """How many replicas at a time."""
+        ...
+
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
         ...
@@ -159,12 +165,11 @@ class Loop:
 
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
-        module = copy.deepcopy(job.network).train()
+        module = copy.deepcopy(job.network).to(job.device).train()
         couples = any("BatchNorm" in type(m).__name__ for m in module.modules())  # rows feel one another
         leaves = dict(module.named_parameters())
         slot = torch.zeros_like(fleet.flat[0])  # gradients accumulate here, so that no leaf is visited one by one
         slots = job.where.views(slot)
-        phi = {n: torch.zeros(0) for n in of_likelihood(slots)}
         said = torch.zeros(len(fleet.flat), dtype=torch.float64)
         span = range(fleet.step, fleet.step + steps)
         batches = [job.batch(t) for t in span] if len(replicas) > 1 else None
@@ -175,9 +180,9 @@ class Loop:
                 load(module, of_network(own) | {n: b[r] for n, b in fleet.buffers.items()})
                 for name in of_network(own):
                     leaves[name].grad = slots[name]
-                for name in phi:
-                    phi[name] = own[LIKELIHOOD_PREFIX + name].detach().requires_grad_()
-                    phi[name].grad = slots[LIKELIHOOD_PREFIX + name]
+                phi = {n: t.detach().requires_grad_() for n, t in of_likelihood(own).items()}
+                for name, leaf in phi.items():
+                    leaf.grad = slots[LIKELIHOOD_PREFIX + name]
                 memory = alone(fleet.memory, r)
                 hyper = {name: h[r].item() for name, h in job.hyper.items()}
                 total, sums = job.total[r].item(), torch.zeros((), dtype=flat.dtype, device=flat.device)
@@ -233,7 +238,7 @@ class Stack:
 
     def _advance(self, job: Job, fleet: Fleet, rows: Tensor, steps: int, seed: Callable[[int, int], None]) -> Tensor:
         module = copy.deepcopy(job.network).train()
-        take = lambda t: t[rows]
+        take = itemgetter(rows)
         flat, memory = fleet.flat[rows], tree_map(take, fleet.memory)
         buffers, hyper, total = tree_map(take, fleet.buffers), tree_map(take, job.hyper), job.total[rows]
 

@@ -1,4 +1,4 @@
-"""One flat tensor for all parameters of a model, so that an optimizer's step is a few operations and not a few a layer."""
+"""One flat tensor for all parameters of a model, so that an optimizer's step is a few operations, not a few a layer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def layout(params: Params) -> Layout:
 
 
 def flatten(params: Params, where: Layout) -> Tensor:
-    """name -> (R, ...) to (R, P), a copy."""
+    """Name -> (R, ...) to (R, P), a copy."""
     return torch.cat(
         [params[name].flatten(1) if params[name].ndim > 1 else params[name][:, None] for name in where.names], 1
     )

@@ -57,8 +57,8 @@ def held_out_rows(given: Any, data: Any, weight: Tensor | None, plan: Plan) -> H
 
 
 def score(engine: Engine, job: Job, fleet: Fleet, held: HeldOut) -> Tensor:
-    """(R,) mean log-likelihood of each replica (or its group) on its held-out rows, nats per row, in evaluation mode."""
-    module = copy.deepcopy(job.network).eval()
+    """(R,) mean log-likelihood of each replica, or its group, on its held-out rows; nats per row, evaluation mode."""
+    module = copy.deepcopy(job.network).to(job.device).eval()
     params = job.where.views(fleet.flat)
     out, masks = [], []
     with torch.no_grad():

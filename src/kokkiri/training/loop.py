@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,9 +91,9 @@ def train(
     """Trains every replica of a herd, and yields moments; the last has `done`.
 
     held_out: data that no gradient sees; without it, where the herd has weights, each replica's rows of weight zero.
-    checkpoints: a folder; the run goes on from what it holds, and adds to it every `checkpoint_seconds` at the soonest
-    (and never so often that it costs more than a hundredth of the time, unless 0 is said). stop: asked between segments; True ends the run in order.
-    Neither the herd nor the data nor any global random state is changed.
+    checkpoints: a folder; the run goes on from what it holds, and adds to it every `checkpoint_seconds` at the soonest,
+    and never so often that it costs more than a hundredth of the time, unless 0 is said. stop: asked between segments;
+    True ends the run in order. Neither the herd nor the data nor any global random state is changed.
     """
     with _threads(plan, herd):
         yield from _train(
@@ -266,7 +266,8 @@ def choose_engine(herd: Herd, feed: Feed) -> tuple[Engine, str]:
     """
     x, _, _ = feed(0)
     if program(herd.network) is not None and isinstance(x, Tensor) and not herd.buffers:
-        return Dense(), "affine maps and nonlinearities alone: stepped by hand"
+        chunk = Dense().chunk if feed.device.type == "cpu" else len(herd)  # a card takes all at once
+        return Dense(chunk), "affine maps and nonlinearities alone: stepped by hand"
     if len(herd) == 1:
         return Loop(), "one replica"
     kinds = {type(m).__name__ for m in herd.network.modules()}
@@ -291,8 +292,8 @@ def fingerprint(herd: Herd, data: Any, *values: Any) -> str:
     extra = {"weight": herd.weight} if herd.weight is not None else {}
     for name, t in {**herd.params, **herd.buffers, **herd.hyper, **extra}.items():
         digest.update(name.encode())
-        t = t.detach().cpu()
-        digest.update((t.float() if t.dtype is torch.bfloat16 else t).numpy().tobytes())
+        kept = t.detach().cpu()
+        digest.update((kept.float() if kept.dtype is torch.bfloat16 else kept).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -324,7 +325,7 @@ def _job(herd: Herd, likelihood: Likelihood, optimizer: Optimizer, prior: Prior,
 
 
 @contextmanager
-def _threads(plan: Plan, herd: Herd) -> Iterator[None]:
+def _threads(plan: Plan, herd: Herd) -> Generator[None]:
     """One thread for small networks: OpenMP's barriers cost small steps up to 18 times on a busy machine."""
     before = torch.get_num_threads()
     size = sum(t[0].numel() for t in herd.params.values())
