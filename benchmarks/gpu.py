@@ -1,7 +1,7 @@
 """The same runs on a graphics card.  python benchmarks/gpu.py [FOLDER FOR THE RESULT]
 
-First that the card gives the processor's answer (float64), then seconds by the clock: a ConvNet on MNIST, and herds of the
-MLP 20-64-64-1 at batch 128, replica-steps a second by the number of replicas. Needs CUDA and, for MNIST, its files.
+First that the card gives the processor's answer (float64), then seconds by the clock: a ConvNet on MNIST, and herds of
+the MLP 20-64-64-1 at batch 128, replica-steps a second by the number of replicas. Needs CUDA and, for MNIST, its files.
 """
 
 import json

@@ -51,8 +51,8 @@ if __name__ == "__main__":
     (RESULTS / "mnist.json").write_text(json.dumps(found, indent=1) + "\n")
     line = (
         f"`{found['command']}`: accuracy {100 * found['accuracy']:.2f} %, "
-        f"log-likelihood {found['log_likelihood']:.4f} "
-        f"nats per row, {found['cpu_seconds']:.0f} CPU s, {found['wall_seconds']:.0f} s by the clock; {found['network']}"
+        f"log-likelihood {found['log_likelihood']:.4f} nats per row, "
+        f"{found['cpu_seconds']:.0f} CPU s, {found['wall_seconds']:.0f} s by the clock; {found['network']}"
     )
     (RESULTS / "mnist.md").write_text(f"{__doc__}\n{line}\n")
     print(line)
