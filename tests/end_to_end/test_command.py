@@ -451,6 +451,16 @@ def test_ctrl_c_leaves_a_model_and_the_same_command_goes_on_to_the_same_weights(
     assert again == whole
 
 
+def test_a_run_that_diverges_ends_with_a_report_that_says_so_and_what_to_do(trial, tmp_path):
+    common = ("fit", trial, "--target", "cost", "--likelihood", "gaussian", "--lr", "1e30", "--out", tmp_path / "m")
+    code, text, _ = kokkiri(*common, *QUICK)
+    assert code == 0
+    assert "! The loss became infinite or not a number" in " ".join(text.split())
+    assert "divide --lr by 10" in " ".join(text.split())
+    assert kk.load(tmp_path / "m").record.status is kk.Status.DIVERGED
+    assert "nan" not in (tmp_path / "m" / "predictions.csv").read_text("utf-8")
+
+
 def test_a_reader_who_closes_the_pipe_gets_no_traceback(fitted, trial):
     command = f"{sys.executable} -m kokkiri.cli.main predict {fitted[0]} {trial} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)

@@ -162,11 +162,11 @@ def test_fit_takes_whatever_holds_data(tmp_path, holder):
 
 
 def test_with_everything_fixed_by_hand_nothing_is_chosen():
-    data = some_numbers()
-    schedule = kk.StepDecay()
+    data, schedule = some_numbers(), kk.StepDecay()
     post = kk.fit(
-        data, kk.networks.MLP(3, [4], 1), kk.likelihoods.Laplace(), kk.SGD(lr=0.01), prior=kk.Normal(2.0),
-        posterior=kk.Point(), steps=30, batch=8, schedule=schedule, clip=1.0, patience=None, seed=7, threads=1, progress=False,
+        data, kk.networks.MLP(3, [4], 1), kk.likelihoods.Laplace(), kk.SGD(lr=0.01),
+        prior=kk.Normal(2.0), posterior=kk.Point(), steps=30, batch=8, schedule=schedule, clip=1.0, patience=None,
+        seed=7, threads=1, progress=False,
     )  # fmt: skip
     config = {name: value for name, (value, _) in post.record.config.items()}
     assert config["optimizer"] == repr(kk.SGD(lr=0.01))
@@ -301,8 +301,13 @@ def test_no_rows_and_rows_of_another_shape_are_refused():
         kk.predict(post, torch.zeros(4, data.inputs.width + 1))
 
 
-@pytest.mark.parametrize("wish", [{"lr": 0}, {"steps": 0}, {"batch": -1}, {"patience": 0}, {"device": "tpu"},
-                                  {"augment": kk.Augment(shift=1)}, {"likelihood": kk.Bernoulli()}], ids=str)  # fmt: skip
+SENSELESS = [
+    {"lr": 0}, {"steps": 0}, {"batch": -1}, {"patience": 0}, {"device": "tpu"}, {"augment": kk.Augment(shift=1)},
+    {"likelihood": kk.Bernoulli()},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wish", SENSELESS, ids=str)
 def test_a_wish_that_makes_no_sense_is_refused_by_the_verb_too(wish):
     with pytest.raises(kk.UsageError) as caught:
         kk.fit(table("number"), progress=False, **wish)
