@@ -49,6 +49,7 @@ bench: $(INSTALLED)  ## measure, and write benchmarks/results/
 	$(BIN)/python benchmarks/outliers.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/mnist.py
+	$(BIN)/python benchmarks/quote.py
 
 clean:  ## forget the environment and what was made
 	rm -rf .venv demo .pytest_cache .hypothesis .ruff_cache .import_linter_cache
