@@ -476,3 +476,13 @@ def test_help_names_every_command_and_debug_shows_the_traceback(trial):
     with pytest.raises(kk.DataError):
         kokkiri("fit", trial, "--target", "costs", "--debug")
     assert kokkiri("--version")[1].startswith("kokkiri 0.")
+
+
+def test_a_score_on_the_file_that_was_fitted_is_called_what_it_is(tmp_path, capsys):
+    out = str(tmp_path / "model")
+    assert (
+        main(["fit", "breast-cancer", "--network", "mlp:4", "--posterior", "point", "--steps", "20", "--out", out]) == 0
+    )
+    capsys.readouterr()
+    assert main(["predict", out, "breast-cancer", "--out", str(tmp_path / "p.csv")]) == 0
+    assert "fitted on rows of this very file" in capsys.readouterr().err
