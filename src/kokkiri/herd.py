@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from kokkiri.errors import ShapeError, UsageError
 from kokkiri.numerics.random import key
@@ -53,7 +52,14 @@ class Herd:
 
     def __call__(self, x: Any) -> Tensor:
         """(B, ...) -> (R, B, C), every model on the same inputs, in evaluation mode and without gradients."""
-        return forward(self, x)
+        with torch.no_grad():
+            module = _copy(self.network).eval()
+            tree = {name: t for name, t in (self.params | self.buffers).items() if _of_network(name)}
+            outputs = []
+            for r in range(len(self)):
+                load(module, {name: t[r] for name, t in tree.items()})
+                outputs.append(module(x))
+            return torch.stack(outputs)
 
     def unflatten(self, t: Tensor) -> Tensor:
         """(R, ...) -> (*axes, ...)."""
@@ -121,24 +127,6 @@ def reweight(base: Herd, axis: str, weights: Tensor) -> Herd:
     hyper = {name: t for name, t in crossed.hyper.items() if name != axis}
     new = weights.repeat(len(base), 1)
     return replace(crossed, hyper=hyper, weight=new if crossed.weight is None else crossed.weight * new)
-
-
-def forward(herd: Herd, x: Any, *, lifted: bool | None = None) -> Tensor:
-    """(B, ...) -> (R, B, C) in evaluation mode. lifted: one vmapped call; otherwise one model after the other.
-
-    The default lifts only small inputs to several replicas of a network that has shown that it can be lifted: on a CPU
-    nothing is gained elsewhere.
-    """
-    with torch.no_grad():
-        module = _copy(herd.network).eval()
-        tree = {name: t for name, t in (herd.params | herd.buffers).items() if _of_network(name)}
-        if lifted:
-            return vmap(lambda p: functional_call(module, p, (x,)), randomness="different")(tree)
-        outputs = []
-        for r in range(len(herd)):
-            load(module, {name: t[r] for name, t in tree.items()})
-            outputs.append(module(x))
-        return torch.stack(outputs)
 
 
 def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

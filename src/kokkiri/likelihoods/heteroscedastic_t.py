@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.likelihoods import arguments
-from kokkiri.numerics import distributions, special
+from kokkiri.numerics import distributions
 from kokkiri.numerics.distributions import LOG_SCALE_LIMIT
 from kokkiri.predictive import Mixture, normalised
 from kokkiri.types import Params, Score
@@ -63,23 +63,11 @@ class HeteroscedasticStudentT:
         return self._given(output).log_prob(y).sum(-1)
 
     def score(self, output: Tensor, y: Tensor) -> Score:
-        """With z = (y - f) / σ and w = (ν+1) / (ν+z²): d/df = w z / σ, d/ds = w z² - 1; d/dν as `StudentT.score`."""
-        given = self._given(output)
-        inverse, df = torch.exp(-given.log_scale), given.df
-        z = (arguments.column(y).to(output.dtype) - given.location) * inverse
-        square = z * z
-        pull = (df + 1) / (df + square)
-        spread = torch.log1p(square / df)
-        a = df.double() / 2  # the difference of digammas has few digits left in float32
-        start = (special.log_half_step(a) - special.HALF_LOG_2PI).to(z.dtype) - given.log_scale
+        """See `distributions.StudentT.slopes`; 0 for an s that is clamped."""
+        log_prob, centre, scale, excess = self._given(output).slopes(arguments.column(y))
         moves = output.chunk(2, -1)[1].abs() <= LOG_SCALE_LIMIT
-        slope = torch.cat([pull * z * inverse, (pull * square - 1) * moves], -1)
-        log_prob = (start - (df + 1) / 2 * spread).sum(-1)
-        if not self.learn:
-            return Score(log_prob, slope, {})
-        step = (torch.digamma(a + 0.5) - torch.digamma(a) - 0.5 / a).to(z.dtype)
-        excess = 0.5 * (df - 1) * (step - spread + pull * square / df)
-        return Score(log_prob, slope, {"log_excess_df": excess.sum(-1)})
+        slopes = {"log_excess_df": excess.sum(-1)} if self.learn else {}
+        return Score(log_prob.sum(-1), torch.cat([centre, scale * moves], -1), slopes)
 
     def curvature(self, output: Tensor) -> Tensor:
         """diag((ν+1) / ((ν+3) σ²) …, 2ν / (ν+3) …), expected (Lange et al. 1989); 0 for an s that is clamped."""

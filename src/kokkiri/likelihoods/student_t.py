@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.likelihoods import arguments
-from kokkiri.numerics import distributions, special
+from kokkiri.numerics import distributions
 from kokkiri.predictive import Mixture, normalised
 from kokkiri.types import Params, Score
 
@@ -69,24 +69,10 @@ class StudentT:
         return self._given(output).log_prob(arguments.targets("StudentT", output, y)).sum(-1)
 
     def score(self, output: Tensor, y: Tensor) -> Score:
-        """With z = (y - f) / σ and w = (ν+1) / (ν+z²): d/df = w z / σ, d/d log σ = w z² - 1, and d/dν =
-        ½ [ψ((ν+1)/2) - ψ(ν/2) - 1/ν - log(1 + z²/ν) + w z²/ν].
-        """
-        given = self._given(output)
-        inverse, df = torch.exp(-given.log_scale), given.df
-        z = (arguments.column(y).to(output.dtype) - output) * inverse
-        square = z * z
-        pull = (df + 1) / (df + square)
-        spread = torch.log1p(square / df)
-        a = df.double() / 2  # the difference of digammas has few digits left in float32
-        start = (special.log_half_step(a) - special.HALF_LOG_2PI).to(z.dtype) - given.log_scale
-        log_prob = (start - (df + 1) / 2 * spread).sum(-1)
-        if not self.learn:
-            return Score(log_prob, pull * z * inverse, {})
-        step = (torch.digamma(a + 0.5) - torch.digamma(a) - 0.5 / a).to(z.dtype)
-        excess = 0.5 * (df - 1) * (step - spread + pull * square / df)
-        slopes = {"log_scale": (pull * square - 1).sum(-1), "log_excess_df": excess.sum(-1)}
-        return Score(log_prob, pull * z * inverse, slopes)
+        """See `distributions.StudentT.slopes`."""
+        log_prob, centre, scale, excess = self._given(output).slopes(arguments.column(y))
+        slopes = {"log_scale": scale.sum(-1), "log_excess_df": excess.sum(-1)} if self.learn else {}
+        return Score(log_prob.sum(-1), centre, slopes)
 
     def curvature(self, output: Tensor) -> Tensor:
         """I (ν+1) / ((ν+3) σ²), expected: the second derivative itself is negative for outliers (Lange et al. 1989)."""

@@ -129,6 +129,22 @@ class StudentT(NamedTuple):
             special.log_half_step(a) - special.HALF_LOG_2PI - self.log_scale - (a + 0.5) * torch.log1p(z * z / (2 * a))
         )
 
+    def slopes(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log p(y) and its derivatives in location, log scale and log excess.
+
+        With z = (y - f) / σ and w = (ν+1) / (ν+z²): d/df = w z / σ, d/d log σ = w z² - 1, and d/dν =
+        ½ [ψ((ν+1)/2) - ψ(ν/2) - 1/ν - log(1 + z²/ν) + w z²/ν].
+        """
+        inverse, df = torch.exp(-self.log_scale), self.df
+        z = (y.to(self.location.dtype) - self.location) * inverse
+        square = z * z
+        pull, spread = (df + 1) / (df + square), torch.log1p(square / df)
+        a = df.double() / 2  # the difference of digammas has few digits left in float32
+        start = (special.log_half_step(a) - special.HALF_LOG_2PI).to(z.dtype) - self.log_scale
+        step = (torch.digamma(a + 0.5) - torch.digamma(a) - 0.5 / a).to(z.dtype)
+        excess = 0.5 * (df - 1) * (step - spread + pull * square / df)
+        return start - (df + 1) / 2 * spread, pull * z * inverse, pull * square - 1, excess
+
     def cdf(self, y: Tensor) -> Tensor:
         return special.student_t_cdf((y - self.location) / self.scale, self.df)
 

@@ -31,7 +31,7 @@ def log_joint(log_likelihood: Tensor, weight: Tensor | None, prior: Prior, param
 
 
 def prior_gradient(prior: Prior, params: Params, hyper: Params) -> Params:
-    """D log p(params) / d params: in closed form where the prior offers it, else by automatic differentiation."""
+    """The gradient of log p(params): in closed form where the prior offers it, else by automatic differentiation."""
     closed = getattr(prior, "gradient", None)
     if closed is not None:
         return closed(params, hyper)
