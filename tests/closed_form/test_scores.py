@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kokkiri.numerics import scores
+from kokkiri.numerics import calibration, scores
 from kokkiri.numerics.random import philox
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -72,18 +72,18 @@ def test_the_wilson_interval_solves_its_quadratic():
 @settings(deadline=None, max_examples=60)
 def test_groups_keep_ties_together_order_values_and_do_not_mind_the_order_of_rows(values, groups, random):
     v = torch.tensor(values, dtype=torch.float64)
-    group = scores.equal_mass_groups(v, groups)
+    group = calibration.equal_mass_groups(v, groups)
     assert group.unique().tolist() == list(range(int(group.max()) + 1))
     assert int(group.max()) < groups
     assert all((group[i] < group[j]) <= (v[i] < v[j]) for i in range(len(v)) for j in range(len(v)))
     assert all(group[i] == group[j] for i in range(len(v)) for j in range(len(v)) if v[i] == v[j])
     order = list(range(len(v)))
     random.shuffle(order)
-    assert torch.equal(scores.equal_mass_groups(v[order], groups), group[order])
+    assert torch.equal(calibration.equal_mass_groups(v[order], groups), group[order])
 
 
 def test_groups_without_ties_have_equal_mass():
-    group = scores.equal_mass_groups(torch.linspace(0, 1, 1000), 10)
+    group = calibration.equal_mass_groups(torch.linspace(0, 1, 1000), 10)
     assert torch.bincount(group).tolist() == [100] * 10
 
 
@@ -94,29 +94,31 @@ def test_the_reliability_diagram_is_scikit_learns_quantile_curve():
     p = torch.from_numpy(rng.random(1000))
     y = torch.from_numpy(rng.random(1000)) < p**2
     frequency, probability = calibration_curve(y, p, n_bins=10, strategy="quantile")
-    bins = scores.reliability(p, y, 10)
+    bins = calibration.reliability(p, y, 10)
     np.testing.assert_allclose(bins.frequency, frequency, rtol=0.02, atol=1e-12)  # its edges are interpolated quantiles
     np.testing.assert_allclose(bins.probability, probability, rtol=0.02)
     assert int(bins.rows.sum()) == 1000
     expected = sum(c * abs(f - q) for q, f, c in zip(*(t.tolist() for t in bins), strict=True)) / 1000
-    assert math.isclose(scores.calibration_error(bins), expected, rel_tol=1e-10)
+    assert math.isclose(calibration.calibration_error(bins), expected, rel_tol=1e-10)
 
 
 def test_calibration_error_is_zero_when_said_is_seen_and_the_gap_when_not():
     p, y = torch.tensor([0.25] * 4 + [0.75] * 4, dtype=torch.float64), torch.tensor([1, 0, 0, 0, 1, 1, 1, 0]).bool()
-    assert scores.calibration_error(scores.reliability(p, y, 2)) == 0
-    assert math.isclose(scores.calibration_error(scores.reliability(p * 0.8, y, 2)), (0.05 + 0.15) / 2, rel_tol=1e-10)
+    assert calibration.calibration_error(calibration.reliability(p, y, 2)) == 0
+    assert math.isclose(
+        calibration.calibration_error(calibration.reliability(p * 0.8, y, 2)), (0.05 + 0.15) / 2, rel_tol=1e-10
+    )
 
 
 def test_calibration_by_chance_tells_right_probabilities_from_wrong_ones():
     rng = philox(4, "test chance")
     p = torch.from_numpy(rng.random(2000))
     y = torch.from_numpy(rng.random(2000)) < p
-    chance = scores.calibration_error_by_chance(p, seed=0)
-    assert scores.calibration_error(scores.reliability(p, y)) < chance.max()
-    assert scores.calibration_error(scores.reliability(p, y)) > chance.min()
-    assert scores.calibration_error(scores.reliability((3 * p).clamp(max=1), y)) > 5 * chance.max()
-    assert torch.equal(chance, scores.calibration_error_by_chance(p, seed=0))
+    chance = calibration.calibration_error_by_chance(p, seed=0)
+    assert calibration.calibration_error(calibration.reliability(p, y)) < chance.max()
+    assert calibration.calibration_error(calibration.reliability(p, y)) > chance.min()
+    assert calibration.calibration_error(calibration.reliability((3 * p).clamp(max=1), y)) > 5 * chance.max()
+    assert torch.equal(chance, calibration.calibration_error_by_chance(p, seed=0))
 
 
 def test_the_calibration_interval_holds_its_estimate_and_narrows_with_rows():
@@ -125,8 +127,8 @@ def test_the_calibration_interval_holds_its_estimate_and_narrows_with_rows():
         rng = philox(5, "test interval", n)
         p = torch.from_numpy(rng.random(n))
         y = torch.from_numpy(rng.random(n)) < 0.8 * p
-        low, high = scores.calibration_error_interval(p, y, seed=0)
-        assert 0 <= low <= scores.calibration_error(scores.reliability(p, y)) <= high
+        low, high = calibration.calibration_error_interval(p, y, seed=0)
+        assert 0 <= low <= calibration.calibration_error(calibration.reliability(p, y)) <= high
         width.append(float(high - low))
     assert width[1] < 0.4 * width[0]
     assert low < 0.1 < high  # mean of p - 0.8 p
@@ -211,6 +213,6 @@ def test_bootstrap_repeats_itself_and_gives_the_standard_error_of_a_mean():
 
 def test_scores_leave_global_random_state_alone():
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    scores.calibration_error_interval(torch.rand(50, generator=torch.Generator()), torch.ones(50).bool(), seed=0)
+    calibration.calibration_error_interval(torch.rand(50, generator=torch.Generator()), torch.ones(50).bool(), seed=0)
     assert torch.equal(before, torch.get_rng_state())
     assert np.array_equal(numpy_before, np.random.get_state()[1])

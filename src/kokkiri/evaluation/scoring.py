@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kokkiri.data.core import Target
 from kokkiri.errors import DataError, ShapeError
+from kokkiri.evaluation.calibration import GROUP_ROWS, GROUPS, calibration_of, published_errors
 from kokkiri.evaluation.values import (
-    Calibration,
     ClassErrors,
     ClassScore,
     Coverage,
@@ -25,12 +25,15 @@ from kokkiri.evaluation.values import (
     Uncertainty,
 )
 from kokkiri.numerics import scores
+from kokkiri.numerics.calibration import equal_mass_groups
+from kokkiri.numerics.distributions import Normal
 from kokkiri.numerics.random import permutation
+from kokkiri.predictive import Mixture
 from kokkiri.types import Predictive
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 POINTS = 500  # more dots than this hide one another in a picture of a few hundred pixels
-GROUP_ROWS, GROUPS = 20, 10  # calibration in at most ten groups, each of about twenty rows or more
+PAIRS = 100_000_000  # terms of a closed form that are worth a second or two; more of them, and draws give the CRPS
 
 
 def evaluate(predictive: Predictive, y: Tensor, target: Target, *, seed: int = 0) -> Evaluation:
@@ -120,29 +123,10 @@ def _classes(predictive: Predictive, y: Tensor, target: Target, seed: int) -> Cl
             type_one=_proportion("type I error", false_alarms, present[0]),
             type_two=_proportion("type II error", misses, present[1]),
         )  # fmt: skip
-        calibration = _calibration(f"probability of {target.levels[1]}", p[:, 1], y == 1, seed)
-    else:
-        calibration = _calibration("probability of the class it names", p.amax(1), scores.correct(p, y), seed)
-    return ClassErrors(target.levels, tuple(tuple(row) for row in counts.tolist()), by_class, calibration, two)
-
-
-def _calibration(what: str, probability: Tensor, outcome: Tensor, seed: int) -> Calibration:
-    groups = max(2, min(GROUPS, len(outcome) // GROUP_ROWS))
-    bins = scores.reliability(probability, outcome, groups)
-    low, high = scores.wilson((bins.frequency * bins.rows).round(), bins.rows)
-    error_low, error_high = scores.calibration_error_interval(probability, outcome, groups, seed=seed)
-    chance = scores.calibration_error_by_chance(probability, groups, seed=seed)
-    error = Measure(
-        "calibration error", float(scores.calibration_error(bins)), "proportion", float(error_low), float(error_high)
-    )
-    return Calibration(
-        what,
-        *map(_floats, (bins.probability, bins.frequency, low, high)),
-        rows=tuple(bins.rows.tolist()),
-        error=error,
-        by_chance=float(chance.mean()),
-        by_chance_high=float(chance.quantile(0.95)),
-    )
+    return ClassErrors(
+        target.levels, tuple(tuple(row) for row in counts.tolist()), by_class,
+        calibration_of(p, y, target, seed=seed), two, published_errors(p, y, seed=seed),
+    )  # fmt: skip
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------
@@ -150,11 +134,22 @@ def _calibration(what: str, probability: Tensor, outcome: Tensor, seed: int) -> 
 
 def _number_metrics(predictive: Predictive, y: Tensor, seed: int) -> tuple[Measure, ...]:
     mean, y = predictive.mean.double(), y.double()
-    crps = scores.crps_samples(_draws(predictive, y, seed), y)
+    crps = crps_of(predictive, y, seed=seed)
     if y.ndim > 1:
         columns = enumerate(zip(mean.T, y.T, crps.T, strict=True), 1)
         return tuple(_named(m, f" of target {t}") for t, (m, column, c) in columns for m in _one_target(m, column, c))
     return _one_target(mean, y, crps)[1:]  # the RMSE is the headline
+
+
+def crps_of(predictive: Predictive, y: Tensor, *, seed: int = 0) -> Tensor:
+    """CRPS of each value, of the shape of y: exact for mixtures of normals of not too many draws, else from draws."""
+    if isinstance(predictive, Mixture) and isinstance(predictive.components, Normal):
+        location, scale = predictive.components.location, predictive.components.scale
+        if location.numel() * len(location) <= PAIRS:
+            z = (y.double().reshape(location.shape[1:]) - predictive.shift) / predictive.scale
+            exact = predictive.scale * scores.crps_normals(location, scale, predictive.log_weights, z)
+            return exact.reshape(y.shape)
+    return scores.crps_samples(_draws(predictive, y, seed), y)
 
 
 def _one_target(mean: Tensor, y: Tensor, crps: Tensor) -> tuple[Measure, ...]:
@@ -206,7 +201,7 @@ def _uncertainty(predictive: Predictive, y: Tensor, target: Target) -> Uncertain
     observed = scores.brier(mean, y) if target.kind == "category" else (mean - y).square()
     per_row = lambda t: t.reshape(len(y), -1).sum(1)
     aleatoric, epistemic, observed = per_row(aleatoric), per_row(epistemic), per_row(observed)
-    group = scores.equal_mass_groups(aleatoric + epistemic, max(1, min(GROUPS, len(y) // GROUP_ROWS)))
+    group = equal_mass_groups(aleatoric + epistemic, max(1, min(GROUPS, len(y) // GROUP_ROWS)))
     rows = torch.bincount(group)
     means = (_floats(torch.bincount(group, values) / rows) for values in (aleatoric, epistemic, observed))
     total = float((aleatoric + epistemic).sum())

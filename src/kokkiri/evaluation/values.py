@@ -49,6 +49,16 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class CalibrationError:
+    """A calibration error by the definition of most published tables, and what right probabilities would show."""
+
+    name: str
+    error: Measure
+    by_chance: float
+    by_chance_high: float
+
+
+@dataclass(frozen=True)
 class ClassScore:
     """One class against all others: precision = right / predicted, recall = right / present."""
 
@@ -78,13 +88,14 @@ class TwoClasses:
 
 @dataclass(frozen=True)
 class ClassErrors:
-    """Errors by class. confusion: rows are true classes, columns predicted ones."""
+    """Errors by class. confusion: rows are true classes, columns predicted ones. published: see `CalibrationError`."""
 
     levels: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     scores: tuple[ClassScore, ...]
     calibration: Calibration
     two: TwoClasses | None = None
+    published: tuple[CalibrationError, ...] = ()
 
 
 @dataclass(frozen=True)

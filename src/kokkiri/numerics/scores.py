@@ -1,25 +1,17 @@
-"""How good predictions are: proper scores, errors, ranking and calibration, as functions of tensors.
+"""How good predictions are: proper scores, errors and ranking, as functions of tensors.
 
 Scores of single rows come back as (B,), so that means, standard errors and paired differences stay the caller's choice.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kokkiri.numerics.random import philox
-
-
-class Reliability(NamedTuple):
-    """Said against seen in K groups of rows: mean probability (K,), observed frequency (K,), how many rows (K,)."""
-
-    probability: Tensor
-    frequency: Tensor
-    rows: Tensor
 
 
 def standard_error(values: Tensor) -> Tensor:
@@ -44,6 +36,18 @@ def wilson(successes: Tensor | float, n: Tensor | float, level: float = 0.95) ->
     centre = (k + z2 / 2) / (n + z2)
     half = (z2 * (k * (n - k) / n.clamp(min=1) + z2 / 4)).clamp(min=0).sqrt() / (n + z2)
     return (centre - half).clamp(min=0), (centre + half).clamp(max=1)
+
+
+def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, *, seed: int, draws: int = 400) -> Tensor:
+    """(draws,) values of `statistic(rows)`, rows drawn from n with replacement (Efron 1979, "Bootstrap methods")."""
+    draws = affordable(draws, n)
+    index = (torch.from_numpy(philox(seed, "bootstrap", i).integers(0, n, n)) for i in range(draws))
+    return torch.stack([statistic(i).double() for i in index])
+
+
+def affordable(draws: int, size: int) -> int:
+    """A few million look-ups give an interval two digits."""
+    return min(draws, max(50, 4_000_000 // max(size, 1)))
 
 
 # -- classes ---------------------------------------------------------------------------------------------------------
@@ -119,76 +123,31 @@ def average_precision(score: Tensor, positive: Tensor) -> Tensor:
     return (hits * precision).sum() / hits.sum()
 
 
-# -- calibration -----------------------------------------------------------------------------------------------------
-
-
-def equal_mass_groups(values: Tensor, groups: int) -> Tensor:
-    """(B,) -> (B,) group numbers 0 … K-1 of about equal size, K <= groups: ties are never cut apart.
-
-    >>> equal_mass_groups(torch.tensor([0.9, 0.1, 0.2, 0.8]), 2).tolist()
-    [1, 0, 0, 1]
-    """
-    group = ((midranks(values) - 0.5) * groups / max(len(values), 1)).long()
-    return group.unique(return_inverse=True)[1]
-
-
-def reliability(probability: Tensor, outcome: Tensor, groups: int = 10) -> Reliability:
-    """(B,) probabilities, (B,) what happened -> what was said against what was seen, in groups of equal mass."""
-    index = equal_mass_groups(probability, groups)
-    rows = torch.bincount(index)
-    mean = lambda values: torch.bincount(index, values.double()) / rows
-    return Reliability(mean(probability), mean(outcome), rows)
-
-
-def calibration_error(bins: Reliability) -> Tensor:
-    """ECE = Σ_k n_k / n |frequency_k - probability_k|.
-
-    Source: Naeini, Cooper & Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning".
-
-    >>> calibration_error(reliability(torch.tensor([0.2, 0.2, 0.9, 0.9]), torch.tensor([0, 0, 1, 1]).bool(), 2))
-    tensor(0.1500, dtype=torch.float64)
-    """
-    return (bins.rows * (bins.frequency - bins.probability).abs()).sum() / bins.rows.sum()
-
-
-def bootstrap(statistic: Callable[[Tensor], Tensor], n: int, *, seed: int, draws: int = 400) -> Tensor:
-    """(draws,) values of `statistic(rows)`, rows drawn from n with replacement (Efron 1979, "Bootstrap methods")."""
-    draws = min(draws, max(50, 4_000_000 // max(n, 1)))  # a few million look-ups give an interval two digits
-    index = (torch.from_numpy(philox(seed, "bootstrap", i).integers(0, n, n)) for i in range(draws))
-    return torch.stack([statistic(i).double() for i in index])
-
-
-def calibration_error_interval(
-    probability: Tensor, outcome: Tensor, groups: int = 10, *, seed: int, level: float = 0.95
-) -> tuple[Tensor, Tensor]:
-    """An interval of the calibration error that errs on the wide side.
-
-    Noise makes the ECE too large, and the ECE of a bootstrap draw larger still. So this is the union of the percentile
-    interval and of its mirror image about the estimate (the "basic" one, Davison & Hinkley 1997, eq. 5.6), cut at 0.
-    """
-    index = equal_mass_groups(probability, groups)
-    gap = outcome.double() - probability.double()
-    k = int(index.max()) + 1
-    error = lambda rows: torch.bincount(index[rows], gap[rows], minlength=k).abs().sum() / len(rows)
-    tails = torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=torch.float64)
-    low, high = bootstrap(error, len(gap), seed=seed).quantile(tails)
-    estimate = error(torch.arange(len(gap)))
-    return torch.minimum(low, 2 * estimate - high).clamp(min=0), torch.maximum(high, 2 * estimate - low)
-
-
-def calibration_error_by_chance(probability: Tensor, groups: int = 10, *, seed: int, draws: int = 400) -> Tensor:
-    """(draws,) calibration errors that the same probabilities would show if they were exactly right.
-
-    Outcomes are drawn from the probabilities themselves: only an error beyond most of these says that they are wrong.
-    Source: Bröcker & Smith 2007, "Increasing the reliability of reliability diagrams".
-    """
-    index, p = equal_mass_groups(probability, groups), probability.double()
-    draws = min(draws, max(50, 4_000_000 // len(p)))
-    uniform = (torch.from_numpy(philox(seed, "calibration by chance", i).random(len(p))) for i in range(draws))
-    return torch.stack([torch.bincount(index, (u < p).double() - p).abs().sum() / len(p) for u in uniform])
-
-
 # -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def crps_normals(mean: Tensor, sd: Tensor, log_weights: Tensor, y: Tensor) -> Tensor:
+    """(S, ...), (S, ...), (S,), (...) -> (...) CRPS of a mixture of S normals, in closed form and S² / 2 terms.
+
+    Σ_s w_s A(y - μ_s, σ_s²) - ½ Σ_s Σ_r w_s w_r A(μ_s - μ_r, σ_s² + σ_r²) with A(m, v) = E|N(m, v)|.
+    Source: Grimit et al. 2006, "The continuous ranked probability score for circular variables and its application to
+    mesoscale forecast ensemble verification".
+
+    >>> crps_normals(torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1), torch.zeros(1))  # (√2 - 1) / √π
+    tensor([0.2337])
+    """
+    weight = log_weights.exp().reshape(-1, *[1] * y.ndim)
+    score = (weight * _mean_size(y - mean, sd)).sum(0) - (weight**2 * sd).sum(0) / math.pi**0.5  # s = r: A = 2σ / √π
+    for s in range(len(mean) - 1):
+        pairs = _mean_size(mean[s + 1 :] - mean[s], torch.hypot(sd[s + 1 :], sd[s]))
+        score = score - weight[s] * (weight[s + 1 :] * pairs).sum(0)
+    return score
+
+
+def _mean_size(mean: Tensor, sd: Tensor) -> Tensor:
+    """E|X| of X ~ N(mean, sd²): sd √(2/π) exp(-z²/2) + mean erf(z / √2), z = mean / sd."""
+    z = mean / sd
+    return sd * (2 / math.pi) ** 0.5 * torch.exp(-z * z / 2) + mean * torch.erf(z / 2**0.5)
 
 
 def crps_samples(samples: Tensor, y: Tensor, *, fair: bool = True) -> Tensor:
