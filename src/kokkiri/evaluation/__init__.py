@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from kokkiri.evaluation.alternatives import alternatives
 from kokkiri.evaluation.baseline import baselines
 from kokkiri.evaluation.compare import Compared, Comparison, comparison
+from kokkiri.evaluation.out_of_distribution import out_of_distribution, separation, shuffled
+from kokkiri.evaluation.recalibration import (
+    ConformalIntervals,
+    ConformalSets,
+    Recalibration,
+    conformal_intervals,
+    conformal_sets,
+    recalibrated,
+    recalibration_for,
+)
 from kokkiri.evaluation.scoring import evaluate
 from kokkiri.evaluation.values import (
+    Alternative,
+    Alternatives,
     Calibration,
+    CalibrationError,
     ClassErrors,
     ClassScore,
     Coverage,
@@ -20,20 +34,34 @@ from kokkiri.evaluation.values import (
 )
 
 __all__ = [
+    "Alternative",
+    "Alternatives",
     "Calibration",
+    "CalibrationError",
     "ClassErrors",
     "ClassScore",
     "Compared",
     "Comparison",
+    "ConformalIntervals",
+    "ConformalSets",
     "Coverage",
     "Evaluation",
     "Measure",
     "NumberErrors",
     "Points",
+    "Recalibration",
     "Residuals",
     "TwoClasses",
     "Uncertainty",
+    "alternatives",
     "baselines",
     "comparison",
+    "conformal_intervals",
+    "conformal_sets",
     "evaluate",
+    "out_of_distribution",
+    "recalibrated",
+    "recalibration_for",
+    "separation",
+    "shuffled",
 ]

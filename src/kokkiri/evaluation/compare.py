@@ -11,7 +11,7 @@ from torch import Tensor
 from kokkiri.data.core import Target
 from kokkiri.evaluation.plain import from_plain, to_plain
 from kokkiri.evaluation.scoring import headline
-from kokkiri.evaluation.values import Measure
+from kokkiri.evaluation.values import Alternatives, Measure
 from kokkiri.numerics.scores import standard_error
 from kokkiri.types import Predictive
 
@@ -28,10 +28,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The model in the first line, then the others, all on the same rows."""
+    """The model in the first line, then the others, all on the same rows. alternatives: where they were asked for."""
 
     lines: tuple[Compared, ...]
     rows: int
+    alternatives: Alternatives | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `json.dumps` takes them."""

@@ -152,6 +152,13 @@ def crps_of(predictive: Predictive, y: Tensor, *, seed: int = 0) -> Tensor:
     return scores.crps_samples(_draws(predictive, y, seed), y)
 
 
+def pit_of(predictive: Predictive, y: Tensor, *, seed: int = 0) -> Tensor:
+    """P(Y <= y) of each value, of the shape of y: exact for densities, by ranks among draws with ties cut at random."""
+    if isinstance(predictive, Mixture) and not predictive.components.discrete:
+        return predictive.cdf(y).reshape(y.shape)
+    return scores.pit(_draws(predictive, y, seed), y.double(), seed=seed)
+
+
 def _one_target(mean: Tensor, y: Tensor, crps: Tensor) -> tuple[Measure, ...]:
     median, low, high = scores.median_absolute_error(mean, y)
     return (
@@ -178,7 +185,7 @@ def _numbers(predictive: Predictive, y: Tensor, seed: int) -> NumberErrors:
     quantiles = residual.sort().values[
         (levels * (len(residual) - 1)).round().long()
     ]  # torch.quantile stops at 16 M rows
-    pit = scores.pit(_draws(predictive, y, seed), y, seed=seed)
+    pit = pit_of(predictive, y, seed=seed)
     return NumberErrors(
         coverage=tuple(coverage),
         residuals=Residuals(_mean("bias", residual, "target"), float(residual.std(correction=0)), _floats(quantiles)),

@@ -147,6 +147,7 @@ class Uncertainty:
 
     aleatoric + epistemic = predicted variance, summed over classes for a category; observed: the mean squared error of
     the same rows (for a category the Brier score), which is what a right prediction would have them add up to.
+    novelty: how well epistemic uncertainty tells shuffled rows from real ones (see `out_of_distribution.shuffled`).
     """
 
     rows: tuple[int, ...]
@@ -154,6 +155,50 @@ class Uncertainty:
     epistemic: tuple[float, ...]
     observed: tuple[float, ...]
     epistemic_share: float
+    novelty: Measure | None = None
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One way to say how sure one is. What it does not have is None: conformal sets come without a density.
+
+    score: Brier score, or CRPS. calibration: the calibration error, of numbers ∫|F(u) - u| du of the PIT. coverage: how
+    many of its sets of probability `Alternatives.level` held the truth. size: their mean width, or number of classes.
+    """
+
+    name: str
+    log_likelihood: Measure | None
+    score: Measure | None
+    calibration: Measure | None
+    coverage: Measure
+    size: Measure
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """The model in the first line, then the usual repairs of it, then the baselines, all on the same rows.
+
+    halves: sizes of the two parts of the rows, each judged with what the other taught. factors: what each half found
+    (`Recalibration.factor`). grouped: whether the halves keep groups whole. left_out: why repairs are missing.
+    """
+
+    kind: str
+    level: float
+    rows: int
+    lines: tuple[Alternative, ...]
+    halves: tuple[int, ...] = ()
+    factors: tuple[Measure, ...] = ()
+    grouped: bool = False
+    left_out: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `json.dumps` takes them."""
+        return to_plain(self)
+
+    @staticmethod
+    def from_json(plain: dict[str, Any]) -> Alternatives:
+        """The table that `to_json` wrote."""
+        return from_plain(Alternatives, plain)
 
 
 @dataclass(frozen=True)

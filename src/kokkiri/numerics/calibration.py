@@ -96,18 +96,26 @@ def calibration_error_interval(
     level: float = 0.95,
     group: Grouping = equal_mass_groups,
 ) -> tuple[Tensor, Tensor]:
-    """An interval of the calibration error that errs on the wide side; (B,) or, class by class, (B, C).
-
-    Noise makes the ECE too large, and the ECE of a bootstrap draw larger still. So this is the union of the percentile
-    interval and of its mirror image about the estimate (the "basic" one, Davison & Hinkley 1997, eq. 5.6), cut at 0.
-    """
+    """The interval of the calibration error by `wide_interval`; (B,) or, class by class, (B, C)."""
     index = group(probability, groups)
     gap = outcome.double() - probability.double()
     k = int(index.max()) + 1
     error = lambda rows: _grouped_error(index[rows], gap[rows], k)
+    return wide_interval(error, len(gap), seed=seed, level=level, draws=affordable(400, gap.numel()))
+
+
+def wide_interval(
+    error: Callable[[Tensor], Tensor], n: int, *, seed: int, level: float = 0.95, draws: int = 400
+) -> tuple[Tensor, Tensor]:
+    """An interval of an error >= 0 of n rows that errs on the wide side.
+
+    Noise makes such an error too large, and that of a bootstrap draw larger still. So this is the union of the
+    percentile interval and of its mirror image about the estimate (the "basic" one, Davison & Hinkley 1997, eq. 5.6),
+    cut at 0. error: row numbers -> ().
+    """
     tails = torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=torch.float64)
-    low, high = bootstrap(error, len(gap), seed=seed, draws=affordable(400, gap.numel())).quantile(tails)
-    estimate = _grouped_error(index, gap, k)
+    low, high = bootstrap(error, n, seed=seed, draws=draws).quantile(tails)
+    estimate = error(torch.arange(n))
     return torch.minimum(low, 2 * estimate - high).clamp(min=0), torch.maximum(high, 2 * estimate - low)
 
 
