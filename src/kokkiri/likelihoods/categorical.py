@@ -72,6 +72,17 @@ class Categorical:
         p = torch.softmax(output, -1)
         return torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
 
+    def root(self, output: Tensor) -> Tensor:
+        """S (B, C, C-1) with S Sᵀ the curvature, which has rank C-1.
+
+        R = diag(√p) - p √pᵀ has R Rᵀ = curvature and R √p = 0; turned by the reflection that takes √p to the last axis,
+        its last column vanishes, and is left out.
+        """
+        p = torch.softmax(output, -1)
+        u = p.sqrt()
+        whole = torch.diag_embed(u) - p[..., :, None] * u[..., None, :]
+        return whole[..., :-1] - whole[..., -1:] * (u[..., None, :-1] / (1 + u[..., -1:, None]))
+
     def predictive(self, outputs: Tensor, weights: Tensor | None = None) -> Classes:
         """(S, B, C) and log weights (S,) -> class probabilities, the mean over draws of each draw's softmax."""
         logits = arguments.draws("Categorical", outputs)

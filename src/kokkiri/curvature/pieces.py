@@ -1,0 +1,222 @@
+"""What a pass yields of each group of parameters: the inputs of its maps, and gradients of K columns at their outputs.
+
+A gradient of datum b and column k with respect to an affine map is G = sum_t g_t a_tᵀ over the T places where the map is
+used (pixels, words, calls); everything that structures and predictions need are sums of squares of such G, and most of
+them never form one.
+
+Shape letters beside the usual: K columns, T places of a shared weight, G groups of a grouped convolution, o and i outputs
+and inputs of a map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from kokkiri.numerics.operators import Rotated
+
+TILE = 192  # a symmetric product is taken in tiles of this width, its upper half only
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Of an affine map h = W a + b. a: (B, T, G, i) inputs; g: (B, K, T, G, o). Coordinates (G, o, i).
+
+    joined: the bias belongs to the block, as one more input that is always one; it is never appended to `a`, whose copy
+    would cost more than the products of a small layer.
+    """
+
+    a: Tensor
+    g: Tensor
+    joined: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Whether the weight is used at one place a datum: then G = g aᵀ."""
+        return self.a.shape[1] == 1
+
+    @property
+    def wide(self) -> Tensor:
+        """(B, T, G, i) with the ones appended."""
+        return torch.cat([self.a, self.a.new_ones(*self.a.shape[:-1], 1)], -1) if self.joined else self.a
+
+    def gradients(self) -> Tensor:
+        """(B, K, P) each datum's gradient."""
+        return torch.einsum("btgi,bktgo->bkgoi", self.wide, self.g).flatten(2)
+
+    def squares(self) -> Tensor:
+        """(P,) sum over data and columns of squared gradients: the diagonal of the curvature."""
+        if not self.once:
+            return self.gradients().square_().sum((0, 1))
+        power = self._power()
+        a = self.a[:, 0].square()
+        out = (power[:, 0].mT @ a[:, 0])[None] if a.shape[1] == 1 else torch.einsum("bgo,bgi->goi", power, a)
+        return (torch.cat([out, power.sum(0)[..., None]], -1) if self.joined else out).reshape(-1)
+
+    def squares_in(self, left: Tensor, right: Tensor) -> Tensor:
+        """(G, o, i) the same in other coordinates, Lᵀ G R."""
+        shape = (self.a.shape[2], self.g.shape[4], self.a.shape[3] + self.joined)
+        return Affine(self.turned(right), _turned(self.g, left)).squares().reshape(shape)
+
+    def trace(self) -> Tensor:
+        """() the sum of all squares, without forming a gradient where |g aᵀ|² = |g|² |a|²."""
+        if not self.once:
+            return self.gradients().square_().sum()
+        length = torch.linalg.vector_norm(self.a[:, 0], dim=2).square() + float(self.joined)  # (B, G)
+        return (self._power().sum(2) * length).sum()
+
+    def inputs_gram(self) -> Tensor:
+        """(G, i, i) sum of a aᵀ over data and places."""
+        flat = self.a.flatten(0, 1)
+        out = gram(flat)
+        if not self.joined:
+            return out
+        total = flat.sum(0)[..., None]  # (G, i, 1)
+        corner = torch.full_like(total[:, :1], len(flat))
+        return torch.cat([torch.cat([out, total], 2), torch.cat([total.mT, corner], 2)], 1)
+
+    def matrix(self) -> Tensor:
+        """(P, P) the whole block, where the weight is used once and G is 1: of sum_b Λ_b ⊗ a aᵀ with Λ_b = sum_k g gᵀ.
+
+        One product for each pair of outputs: 2 K times fewer operations than from gradients.
+        """
+        g, a = self.g[:, :, 0, 0], self.wide[:, 0, 0]
+        o, i = g.shape[2], a.shape[1]
+        held = g.mT @ g  # (B, o, o)
+        out = a.new_empty(o, i, o, i)
+        for p in range(o):
+            weighed = a[:, None] * held[:, p, p:, None]  # (B, o - p, i)
+            row = (a.mT @ weighed.flatten(1)).unflatten(1, (o - p, i))  # (i, o - p, i)
+            out[p, :, p:] = row
+            out[p + 1 :, :, p] = row[:, 1:].permute(1, 2, 0)
+        return out.reshape(o * i, o * i)
+
+    def covariance(self, precision: Rotated) -> Tensor:
+        """(B, K, K) of the columns' directional derivatives under N(0, M⁻¹), M a block of these coordinates."""
+        if precision.right is None and precision.left is not None:  # a full block
+            turned = precision.turn(self.gradients()).flatten(2)
+            return (turned / precision.values.reshape(-1)) @ turned.mT
+        a = self.wide if precision.right is None else self.turned(precision.right)
+        g = self.g if precision.left is None else _turned(self.g, precision.left)
+        variance = 1 / precision.values
+        if not self.once:
+            turned = Affine(a, g).gradients()
+            return (turned * variance.reshape(-1)) @ turned.mT
+        squares = a[:, 0].square()
+        if len(variance) == 1:
+            share = squares[:, 0] @ variance[0].mT
+        else:
+            share = torch.einsum("bgi,goi->bgo", squares, variance).flatten(1)  # (B, G o)
+        g = g[:, :, 0].flatten(2)
+        return (g * share[:, None]) @ g.mT
+
+    def _power(self) -> Tensor:
+        """(B, G, o) sum over columns of squared gradients at the one place; column by column, in the cache."""
+        first, *others = self.g[:, :, 0].unbind(1)
+        power = first.square()
+        for g in others:
+            power.addcmul_(g, g)
+        return power
+
+    def turned(self, basis: Tensor) -> Tensor:
+        """(B, T, G, i) inputs with their one, in another basis (G, i, i)."""
+        if not self.joined:
+            return _turned(self.a, basis)
+        return _turned(self.a, basis[:, :-1]).add_(basis[:, -1])
+
+
+def _turned(x: Tensor, basis: Tensor) -> Tensor:
+    return x @ basis[0] if len(basis) == 1 else torch.einsum("...gi,gij->...gj", x, basis)
+
+
+def gram(x: Tensor) -> Tensor:
+    """(M, G, d) -> (G, d, d): xᵀx, its upper half in tiles, since torch has no symmetric product."""
+    _, g, d = x.shape
+    if g > 1:
+        return torch.einsum("mgi,mgj->gij", x, x)
+    x = x[:, 0]
+    if d <= TILE * 1.5:
+        return (x.mT @ x)[None]
+    out = x.new_empty(d, d)
+    for first in range(0, d, TILE):
+        last = min(first + TILE, d)
+        row = x[:, first:last].mT @ x[:, first:]
+        out[first:last, first:] = row
+        out[last:, first:last] = row[:, last - first :].mT
+    return out[None]
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Each datum's gradient itself: G (B, K, P). Of gains, biases, and of whatever is differentiated datum by datum."""
+
+    values: Tensor
+
+    def gradients(self) -> Tensor:
+        """(B, K, P) each datum's gradient."""
+        return self.values
+
+    def squares(self) -> Tensor:
+        """(P,) their squares' sum."""
+        return self.values.square().sum((0, 1))
+
+    def trace(self) -> Tensor:
+        """() the sum of all squares."""
+        return self.values.square().sum()
+
+    def covariance(self, precision: Rotated) -> Tensor:
+        """(B, K, K): see `Affine.covariance`."""
+        turned = precision.turn(self.values).flatten(2)
+        return (turned / precision.values.reshape(-1)) @ turned.mT
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A table of V vectors: token (B, T) row numbers, -1 for what counts nothing; g (B, K, T, D). Coordinates (V, D)."""
+
+    token: Tensor
+    g: Tensor
+    rows: int
+
+    def gradients(self) -> Tensor:
+        """(B, K, V D): dense, for small tables."""
+        b, k, _, d = self.g.shape
+        out = self.g.new_zeros(b, k, self.rows + 1, d)
+        where = self.token.remainder(self.rows + 1)[:, None, :, None].expand_as(self.g)
+        return out.scatter_add_(2, where, self.g)[:, :, : self.rows].flatten(2)
+
+    def squares(self) -> Tensor:
+        """(V D,) a word that comes twice in a datum adds up before it is squared."""
+        _, token, total = self._sums()
+        out = total.new_zeros(self.rows, self.g.shape[3])
+        return out.index_add_(0, token, total.square().sum(1)).reshape(-1)
+
+    def trace(self) -> Tensor:
+        """() the sum of all squares."""
+        return self._sums()[2].square().sum()
+
+    def covariance(self, precision: Rotated) -> Tensor:
+        """(B, K, K): see `Affine.covariance`."""
+        if precision.left is not None:
+            return Vector(self.gradients()).covariance(precision)
+        datum, token, total = self._sums()
+        variance = (1 / precision.values).reshape(self.rows, -1)[token]  # (M, D)
+        products = (total * variance[:, None]) @ total.mT
+        return products.new_zeros(len(self.token), *products.shape[1:]).index_add_(0, datum, products)
+
+    def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every pair of datum and token that occurs: which datum, which token, the sum (K, D) of its gradients."""
+        b, t = self.token.shape
+        pair = torch.arange(b, device=self.token.device)[:, None] * (self.rows + 1) + self.token + 1
+        unique, inverse = pair.reshape(-1).unique(return_inverse=True)
+        flat = self.g.movedim(2, 1).flatten(0, 1)  # (B T, K, D)
+        total = flat.new_zeros(len(unique), *flat.shape[1:]).index_add_(0, inverse, flat)
+        token = unique % (self.rows + 1) - 1
+        real = token >= 0
+        return (unique // (self.rows + 1))[real], token[real], total[real]
+
+
+Piece: TypeAlias = Affine | Vector | Lookup

@@ -1,0 +1,337 @@
+"""Forms of a curvature: what is kept of sum_n J_nᵀ Λ_n J_n, the generalised Gauss-Newton matrix, from passes over data.
+
+Each structure is a value with `passes` and, for each pass, an accumulator that is shown the pieces of a batch and gives
+blocks at the end. Sums are in the dtype of the network, decompositions in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from kokkiri.curvature.pieces import Affine, Lookup, Piece, gram
+from kokkiri.curvature.plan import Group, Plan
+from kokkiri.errors import UsageError, nearest
+from kokkiri.numerics import operators
+from kokkiri.numerics.operators import Block, LowRank, Rotated
+
+SMALL = 256  # vectors of at most so many coordinates get a full block of their own in a Kronecker structure
+PROBE_ROWS = 256  # by how many rows the trace of a shared weight's block is set
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """Of one block. ratio: what its factors say of the trace, over the trace itself, before it was set right."""
+
+    label: str
+    size: int
+    form: str
+    exact: bool  # whether the block is the exact block of the matrix, for the columns that were used
+    note: str = ""
+    ratio: float = 1.0
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """The diagonal, exactly."""
+
+    def __repr__(self) -> str:
+        return "Diagonal()"
+
+
+@dataclass(frozen=True)
+class Kronecker:
+    """For each affine map B ⊗ A, scaled to the exact trace (Martens & Grosse 2015, eq. 1; George et al. 2018).
+
+    A sums a aᵀ, B sums g gᵀ. A weight that is shared over T places is treated as T data (expand) or as one datum with summed
+    gradients and averaged inputs (reduce; Eschenhagen et al. 2023, eqs. 17 and 22), whichever is nearer to the exact trace on
+    the first rows. corrected: a second pass finds the exact diagonal in the eigenbasis (EKFAC; George et al. 2018, eq. 6).
+    Gains, biases of their own and parameters without a form get a full block up to 256 coordinates, else the diagonal.
+    """
+
+    corrected: bool = False
+
+
+@dataclass(frozen=True)
+class Full:
+    """The whole matrix: P x P, or from the (N K) x (N K) matrix of inner products where that is smaller."""
+
+
+@dataclass(frozen=True)
+class TopEigen:
+    """The `rank` largest eigenvalues of the whole matrix, by a randomised range finder, and the diagonal of the rest.
+
+    passes: power iterations (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+    """
+
+    rank: int = 32
+    passes: int = 2
+
+
+Structure: TypeAlias = Diagonal | Kronecker | Full | TopEigen
+
+NAMES: Mapping[str, Structure] = {
+    "diagonal": Diagonal(), "kronecker": Kronecker(), "ekfac": Kronecker(corrected=True), "full": Full(),
+    "low-rank": TopEigen(),
+}  # fmt: skip
+
+
+def named(name: str) -> Structure:
+    """A structure by its name.
+
+    >>> named("ekfac")
+    Kronecker(corrected=True)
+    """
+    if name not in NAMES:
+        raise UsageError(
+            f"there is no structure {name!r}", needs="one of " + ", ".join(NAMES), found=name, fix=nearest(name, NAMES)
+        )
+    return NAMES[name]
+
+
+def name_of(structure: Structure) -> str:
+    """The name of a structure."""
+    if isinstance(structure, TopEigen):
+        return "low-rank"
+    return next(name for name, s in NAMES.items() if s == structure)
+
+
+@dataclass
+class DiagonalSums:
+    """Accumulates the diagonal of every group."""
+
+    plan: Plan
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, pieces: Mapping[str, Piece]) -> None:
+        """One batch."""
+        for name, piece in pieces.items():
+            self.sums[name] = _plus(self.sums.get(name), piece.squares())
+
+    def blocks(self) -> list[tuple[Group, Block, Exactness]]:
+        """Of all groups."""
+        return [
+            (
+                g,
+                operators.diagonal(self.sums[g.names[0]].double()),
+                Exactness(g.label, _size(g), "diagonal", exact=True),
+            )
+            for g in self.plan.groups
+        ]
+
+
+@dataclass
+class Factors:
+    """The sums of one affine group: A over inputs, B over gradients, of each treatment of a shared weight."""
+
+    rows: int = 0
+    places: int = 1
+    a: Tensor | None = None
+    b: Tensor | None = None
+    trace: float = 0.0  # exact, of the rows that it was taken on
+    said: float = 0.0  # by the factors of the same rows
+    reduce: bool = False
+
+    def add(self, piece: Affine) -> None:
+        """One batch."""
+        n, t = piece.a.shape[:2]
+        if t > 1 and self.rows == 0:
+            self._probe(piece)
+        if t > 1 and self.reduce:
+            piece = Affine(piece.a.mean(1, keepdim=True), piece.g.sum(2, keepdim=True), piece.joined)
+        self.places = 1 if self.reduce else t
+        self.a, self.b = _plus(self.a, piece.inputs_gram()), _plus(self.b, gram(piece.g.flatten(0, 2)))
+        self.rows += n
+        if t == 1:
+            self.trace += float(piece.trace())
+
+    def _probe(self, piece: Affine) -> None:
+        """Expand or reduce: by the trace of the first rows, which also sets the scale."""
+        n, t = min(len(piece.a), PROBE_ROWS), piece.a.shape[1]
+        some = Affine(piece.wide[:n], piece.g[:n])
+        self.trace = float(some.trace())
+        expand = float(some.a.square().sum((0, 1, 3)) @ some.g.square().sum((0, 1, 2, 4))) / (n * t)
+        mean, total = some.a.mean(1), some.g.sum(2)
+        reduce = float(mean.square().sum((0, 2)) @ total.square().sum((0, 1, 3))) / n
+        off = lambda said: abs(said - self.trace)
+        self.reduce = off(reduce) < off(expand)
+        self.said = reduce if self.reduce else expand
+
+    @property
+    def ratio(self) -> float:
+        """What the factors say of the trace, over the trace."""
+        said = self.said or self.product_trace
+        return said / self.trace if self.trace > 0 else 1.0
+
+    @property
+    def product_trace(self) -> float:
+        """Of B ⊗ A / (N T)."""
+        assert self.a is not None
+        assert self.b is not None
+        each = self.a.diagonal(dim1=-2, dim2=-1).sum(-1) * self.b.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return float(each.sum()) / (self.rows * self.places)
+
+    def product(self) -> tuple[Tensor, Tensor]:
+        """(B, A) whose Kronecker product is the block, scaled to the exact trace; float64."""
+        assert self.a is not None
+        assert self.b is not None
+        return self.b.double() / (self.rows * self.places * max(self.ratio, 1e-30)), self.a.double()
+
+
+@dataclass
+class KroneckerSums:
+    """Accumulates A and B of every affine group; of the others a full block where it is small, else the diagonal."""
+
+    plan: Plan
+    factors: dict[str, Factors] = field(default_factory=dict)
+    matrices: dict[str, Tensor] = field(default_factory=dict)
+    diagonals: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, pieces: Mapping[str, Piece]) -> None:
+        """One batch."""
+        for name, piece in pieces.items():
+            if isinstance(piece, Affine):
+                self.factors.setdefault(name, Factors()).add(piece)
+            elif isinstance(piece, Lookup) or piece.gradients().shape[2] > SMALL:
+                self.diagonals[name] = _plus(self.diagonals.get(name), piece.squares())
+            else:
+                self.matrices[name] = _plus(self.matrices.get(name), _outer(piece.gradients()))
+
+    def blocks(self) -> list[tuple[Group, Block, Exactness]]:
+        """Of all groups."""
+        out: list[tuple[Group, Block, Exactness]] = []
+        for g in self.plan.groups:
+            name, size = g.names[0], _size(g)
+            if name in self.matrices:
+                out.append((g, operators.symmetric(self.matrices[name]), Exactness(g.label, size, "full", exact=True)))
+            elif name in self.diagonals:
+                block = operators.diagonal(self.diagonals[name].double())
+                out.append((g, block, Exactness(g.label, size, "diagonal", exact=False, note="its diagonal, exactly")))
+            else:
+                f = self.factors[name]
+                shared = f.said > 0
+                note = (
+                    f"shared weight: {'reduce' if f.reduce else 'expand'}, trace set on {min(f.rows, PROBE_ROWS)} rows"
+                )
+                exact = f.rows == 1 and not shared
+                out.append((
+                    g, operators.kronecker(*f.product()),
+                    Exactness(g.label, size, "kronecker", exact, note if shared else "", f.ratio),
+                ))  # fmt: skip
+        return out
+
+
+@dataclass
+class CorrectedSums:
+    """Accumulates exact second moments of the gradients in the eigenbasis that `KroneckerSums` gave."""
+
+    plan: Plan
+    found: Sequence[tuple[Group, Block, Exactness]]
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, pieces: Mapping[str, Piece]) -> None:
+        """One batch."""
+        for g, block, _ in self.found:
+            piece = pieces[g.names[0]]
+            if isinstance(piece, Affine) and isinstance(block, Rotated):
+                assert block.left is not None
+                assert block.right is not None
+                like = piece.a
+                squares = piece.squares_in(block.left.to(like), block.right.to(like))
+                self.sums[g.names[0]] = _plus(self.sums.get(g.names[0]), squares)
+
+    def blocks(self) -> list[tuple[Group, Block, Exactness]]:
+        """Of all groups."""
+        out = []
+        for g, block, known in self.found:
+            if g.names[0] in self.sums and isinstance(block, Rotated):
+                moved = Rotated(block.left, block.right, self.sums[g.names[0]].double())
+                out.append((g, moved, Exactness(g.label, known.size, "ekfac", known.exact)))
+            else:
+                out.append((g, block, known))
+        return out
+
+
+@dataclass
+class FullSums:
+    """Accumulates the whole matrix, or all gradients where they are fewer than the parameters."""
+
+    plan: Plan
+    dual: bool
+    matrix: Tensor | None = None
+    rows: list[Tensor] = field(default_factory=list)
+
+    def add(self, pieces: Mapping[str, Piece]) -> None:
+        """One batch."""
+        only = next(iter(pieces.values()))
+        if not self.dual and len(pieces) == 1 and isinstance(only, Affine) and only.once and only.a.shape[2] == 1:
+            self.matrix = _plus(self.matrix, only.matrix())
+            return
+        gradients = _all(self.plan, pieces).flatten(0, 1)
+        if self.dual:
+            self.rows.append(gradients)
+        else:
+            self.matrix = _plus(self.matrix, gram(gradients[:, None])[0])
+
+    def block(self) -> Block:
+        """Over the coordinates of all groups, one group after the other."""
+        if self.matrix is not None:
+            return operators.symmetric(self.matrix)
+        j = torch.cat(self.rows).double()
+        values, vectors = operators.eigen(j @ j.mT)
+        keep = values > values.amax() * 1e-12
+        root = values[keep].sqrt()
+        return LowRank((j.mT @ vectors[:, keep]) / root, values[keep], j.new_zeros(j.shape[1]))
+
+
+@dataclass
+class RangeSums:
+    """One pass of the range finder: accumulates M Q, and in the first pass the diagonal of M."""
+
+    plan: Plan
+    basis: Tensor
+    product: Tensor | None = None
+    squares: Tensor | None = None
+
+    def add(self, pieces: Mapping[str, Piece]) -> None:
+        """One batch."""
+        gradients = _all(self.plan, pieces).flatten(0, 1)
+        self.product = _plus(self.product, gradients.mT @ (gradients @ self.basis))
+        self.squares = _plus(self.squares, gradients.square().sum(0))
+
+
+def low_rank(last: RangeSums, rank: int) -> Block:
+    """Rayleigh-Ritz on the basis of the last pass; the rest of the diagonal beside it, so that the trace is exact."""
+    assert last.product is not None
+    assert last.squares is not None
+    small = last.basis.double().mT @ last.product.double()
+    values, turn = operators.eigen(small)
+    values, turn = values[-rank:], turn[:, -rank:]
+    vectors = last.basis.double() @ turn
+    rest = last.squares.double() - vectors.square() @ values
+    return LowRank(vectors, values.clamp(min=1e-300), rest.clamp(min=0))
+
+
+def _all(plan: Plan, pieces: Mapping[str, Piece]) -> Tensor:
+    return torch.cat([pieces[g.names[0]].gradients() for g in plan.groups], 2)
+
+
+def _outer(gradients: Tensor) -> Tensor:
+    flat = gradients.flatten(0, 1)
+    return flat.mT @ flat
+
+
+def _plus(total: Tensor | None, more: Tensor) -> Tensor:
+    return more if total is None else total.add_(more)
+
+
+def _size(group: Group) -> int:
+    g, o, i = group.shape
+    return g * o * i
+
+
+Accumulator: TypeAlias = Any  # whatever has add(pieces)
