@@ -23,7 +23,9 @@ from kokkiri.numerics.random import philox
 class Mixture:
     """p(y) = sum_s w_s p(y | draw s) for B inputs of T targets each; results are (B,) where T = 1 and (B, T) elsewhere.
 
-    components: tensors (S, B, T). log_weights: (S,), normalised. y = shift + scale · z, where z is what the components
+    components: tensors (S, B, T). log_weights: (S,), normalised. within: (S, B, T), how much of each component's variance
+    is ignorance of the parameters rather than noise, where a component is itself an average over them (in units of z²;
+    rows of a sample are then drawn apart from one another in that part). y = shift + scale · z, where z is what the components
     are about, (T,) or () each: kept apart so that a target near 10⁹ with a spread of 10⁻³ loses no digits.
     Given a draw, targets are independent; moments, cdf and quantiles are those of each target by itself.
 
@@ -37,6 +39,7 @@ class Mixture:
     log_weights: Tensor
     shift: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+    within: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape, draws = self.components[0].shape, len(self.log_weights)
@@ -62,12 +65,12 @@ class Mixture:
     @property
     def aleatoric(self) -> Tensor:
         """E_s[var(y | s)]: what remains however much is learnt. ∞ for a StudentT with df <= 2."""
-        return self._out(self.scale**2 * self._moments.aleatoric)
+        return self._out(self.scale**2 * (self._moments.aleatoric - self._ignorance))
 
     @property
     def epistemic(self) -> Tensor:
         """var_s(E[y | s]): the draws' disagreement, which more data shrink."""
-        return self._out(self.scale**2 * self._moments.epistemic)
+        return self._out(self.scale**2 * (self._moments.epistemic + self._ignorance))
 
     @property
     def variance(self) -> Tensor:
@@ -108,7 +111,8 @@ class Mixture:
 
     def rows(self, index: Tensor | slice) -> Mixture:
         """The same for some of the inputs."""
-        return replace(self, components=type(self.components)(*(t[:, index] for t in self.components)))
+        within = None if self.within is None else self.within[:, index]
+        return replace(self, components=type(self.components)(*(t[:, index] for t in self.components)), within=within)
 
     def rescaled(self, shift: Tensor, scale: Tensor) -> Mixture:
         """The distribution of shift + scale · y, scale > 0."""
@@ -121,6 +125,10 @@ class Mixture:
     @property
     def _moments(self) -> mixture.Moments:
         return mixture.moments(self.components.mean, self.components.variance, self.log_weights)
+
+    @property
+    def _ignorance(self) -> Tensor | float:
+        return 0.0 if self.within is None else mixture.average(self.within.double(), self.log_weights)
 
     def _in(self, y: Tensor, method: str) -> Tensor:
         b, t = self.components[0].shape[1:]
@@ -142,7 +150,8 @@ class Classes:
     """P(class) = sum_s w_s P(class | draw s) for B inputs and C classes.
 
     log_probabilities: (S, B, C), normalised over classes; logs, so that a class that is all but excluded keeps a finite
-    log_prob. log_weights: (S,), normalised.
+    log_prob. log_weights: (S,), normalised. within: (S, B, C), the variance of p over parameters inside each component,
+    where a component is itself an average over them.
 
     >>> p = Classes(torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]]]).log(), torch.tensor([0.5, 0.5]).log())
     >>> p, p.label.item(), round(p.mutual_information.item(), 4)
@@ -151,6 +160,7 @@ class Classes:
 
     log_probabilities: Tensor
     log_weights: Tensor
+    within: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape, draws = self.log_probabilities.shape, len(self.log_weights)
@@ -183,13 +193,13 @@ class Classes:
     def aleatoric(self) -> Tensor:
         """(B, C): E_s[p(1 - p)], of the indicator of each class."""
         p = self.probabilities
-        return mixture.average(p * (1 - p), self.log_weights)
+        return mixture.average(p * (1 - p), self.log_weights) - self._ignorance
 
     @property
     def epistemic(self) -> Tensor:
         """(B, C): var_s(p)."""
         p = self.probabilities
-        return mixture.moments(p, p * (1 - p), self.log_weights).epistemic
+        return mixture.moments(p, p * (1 - p), self.log_weights).epistemic + self._ignorance
 
     @property
     def variance(self) -> Tensor:
@@ -213,8 +223,16 @@ class Classes:
 
     @property
     def expected_entropy(self) -> Tensor:
-        """(B,) nats: E_s H[p_s], the part that more data do not take away."""
-        return mixture.average(torch.special.entr(self.probabilities).sum(-1), self.log_weights)
+        """(B,) nats: E_s H[p_s], the part that more data do not take away.
+
+        Inside a component that is an average, H falls by ½ sum_c var(p_c) / p_c, to second order.
+        """
+        p = self.probabilities
+        entropy = torch.special.entr(p).sum(-1)
+        if self.within is not None:
+            fall = 0.5 * (self.within.double() / p.clamp(min=1e-300)).sum(-1)
+            entropy = (entropy - fall).clamp(min=0.0)
+        return mixture.average(entropy, self.log_weights)
 
     @property
     def mutual_information(self) -> Tensor:
@@ -267,7 +285,12 @@ class Classes:
 
     def rows(self, index: Tensor | slice) -> Classes:
         """The same for some of the inputs."""
-        return replace(self, log_probabilities=self.log_probabilities[:, index])
+        within = None if self.within is None else self.within[:, index]
+        return replace(self, log_probabilities=self.log_probabilities[:, index], within=within)
+
+    @property
+    def _ignorance(self) -> Tensor | float:
+        return 0.0 if self.within is None else mixture.average(self.within.double(), self.log_weights)
 
 
 def concatenate(parts: Sequence[Mixture] | Sequence[Classes]) -> Mixture | Classes:
@@ -286,15 +309,19 @@ def concatenate(parts: Sequence[Mixture] | Sequence[Classes]) -> Mixture | Class
             fix="predict all parts with one posterior",
         )
     if isinstance(first, Classes):
-        return replace(
-            first, log_probabilities=torch.cat([p.log_probabilities for p in parts if isinstance(p, Classes)], 1)
-        )
+        logs = torch.cat([p.log_probabilities for p in parts if isinstance(p, Classes)], 1)
+        return replace(first, log_probabilities=logs, within=_joined(parts))
     tensors = zip(*(part.components for part in parts if isinstance(part, Mixture)), strict=True)
-    return replace(first, components=type(first.components)(*(torch.cat(t, 1) for t in tensors)))
+    return replace(first, components=type(first.components)(*(torch.cat(t, 1) for t in tensors)), within=_joined(parts))
+
+
+def _joined(parts: Sequence[Mixture] | Sequence[Classes]) -> Tensor | None:
+    some = [p.within for p in parts if p.within is not None]
+    return torch.cat(some, 1) if some else None
 
 
 def _alike(a: Mixture | Classes, b: Mixture | Classes) -> bool:
-    if not torch.equal(a.log_weights, b.log_weights):
+    if not torch.equal(a.log_weights, b.log_weights) or (a.within is None) != (b.within is None):
         return False
     if isinstance(a, Mixture) and isinstance(b, Mixture):
         units = torch.equal(a.shift, b.shift) and torch.equal(a.scale, b.scale)

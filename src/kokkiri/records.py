@@ -18,10 +18,40 @@ class Status(Enum):
         "the held-out log-likelihood was still rising at the last step. (a) Too few steps: raise --steps. "
         "(b) The learning rate is too small: raise --lr."
     )
+    INDEFINITE = (
+        "the curvature is not finite or not positive: no posterior was made, and the networks are points. (a) The network "
+        "is not at a mode: raise --steps. (b) Outputs overflow: --clip 1, or look at extreme columns. (c) A precision "
+        "is zero: use a Normal prior."
+    )
+    INFINITE_EVIDENCE = (
+        "the evidence is not finite, and chose nothing. (a) The prior is improper: use kk.Normal(1.0). (b) A likelihood "
+        "gives some row probability zero: use one with heavier tails."
+    )
+    NOISE_COLLAPSED = (
+        "the noise fell to its lower limit: the network passes through every target. (a) A column gives the target "
+        "away: --drop it. (b) Targets repeat: try --likelihood student-t, or fewer parameters."
+    )
     DIVERGED = (
         "the loss became infinite or not a number. (a) The learning rate is too large: divide --lr by 10. (b) A column "
         "has extreme values: look at the data. (c) Gradients explode: --clip 1."
     )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """log p(data) of a model, or log p(new | old) after an update; nats over `rows` data, and how it was found.
+
+    each: of every replica, where there are several; nats is then that of their mixture.
+    """
+
+    nats: float
+    rows: int
+    method: str
+    exact: bool = False
+    each: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Evidence({self.nats:,.1f} nats, n={self.rows:,}, {self.method}{', exact' if self.exact else ''})"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from kokkiri.numerics.operators import Rotated
+from kokkiri.numerics.operators import Block, Dense, LowRank, Products, Rotated
 
 TILE = 192  # a symmetric product is taken in tiles of this width, its upper half only
 
@@ -217,6 +217,23 @@ class Lookup:
         token = unique % (self.rows + 1) - 1
         real = token >= 0
         return (unique // (self.rows + 1))[real], token[real], total[real]
+
+
+def covariance(piece: Piece, precision: Block) -> Tensor:
+    """(B, K, K) covariance of the K directional derivatives when the parameters are N(mode, M⁻¹): J M⁻¹ Jᵀ."""
+    if isinstance(precision, Rotated):
+        return piece.covariance(precision)
+    if isinstance(precision, Products):
+        return piece.covariance(precision.near)
+    return dense_covariance(piece.gradients(), precision)
+
+
+def dense_covariance(gradients: Tensor, precision: Dense | LowRank) -> Tensor:
+    """(B, K, P) -> (B, K, K): J M⁻¹ Jᵀ from the gradients themselves."""
+    if isinstance(precision, Dense):
+        half = precision.whiten(gradients)
+        return half @ half.mT
+    return gradients @ precision.solve(gradients).mT
 
 
 Piece: TypeAlias = Affine | Vector | Lookup

@@ -17,7 +17,7 @@ from kokkiri.curvature.pieces import Affine, Lookup, Piece, gram
 from kokkiri.curvature.plan import Group, Plan
 from kokkiri.errors import UsageError, nearest
 from kokkiri.numerics import operators
-from kokkiri.numerics.operators import Block, LowRank, Rotated
+from kokkiri.numerics.operators import Block, Dense, LowRank, Rotated
 
 SMALL = 256  # vectors of at most so many coordinates get a full block of their own in a Kronecker structure
 PROBE_ROWS = 256  # by how many rows the trace of a shared weight's block is set
@@ -207,7 +207,7 @@ class KroneckerSums:
         for g in self.plan.groups:
             name, size = g.names[0], _size(g)
             if name in self.matrices:
-                out.append((g, operators.symmetric(self.matrices[name]), Exactness(g.label, size, "full", exact=True)))
+                out.append((g, Dense(self.matrices[name].double()), Exactness(g.label, size, "full", exact=True)))
             elif name in self.diagonals:
                 block = operators.diagonal(self.diagonals[name].double())
                 out.append((g, block, Exactness(g.label, size, "diagonal", exact=False, note="its diagonal, exactly")))
@@ -280,7 +280,7 @@ class FullSums:
     def block(self) -> Block:
         """Over the coordinates of all groups, one group after the other."""
         if self.matrix is not None:
-            return operators.symmetric(self.matrix)
+            return Dense(self.matrix.double())
         j = torch.cat(self.rows).double()
         values, vectors = operators.eigen(j @ j.mT)
         keep = values > values.amax() * 1e-12

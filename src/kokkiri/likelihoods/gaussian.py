@@ -79,6 +79,13 @@ class Gaussian:
         given = self._given(arguments.draws("Gaussian", outputs))
         return Mixture(given, normalised(weights, len(outputs), outputs))
 
+    def marginal(self, outputs: Tensor, variance: Tensor, weights: Tensor | None = None) -> Mixture:
+        """The predictive where draw s of the output is itself N(outputs, variance), (S, B, T) each: N(f, σ² + v)."""
+        given = self._given(arguments.draws("Gaussian", outputs))
+        noise = (2 * given.log_scale).exp().expand_as(given.location)
+        total = Normal(given.location, 0.5 * (noise + variance.double()).log())
+        return Mixture(total, normalised(weights, len(outputs), outputs), within=variance.double())
+
     def config(self) -> dict[str, Any]:
         """Plain values for `from_config`; what was learned is among the model's params."""
         return {"name": "Gaussian", "scale": float(self.scale), "learn": self.learn}

@@ -90,7 +90,15 @@ class Rescaled:
 
     def predictive(self, outputs: Tensor, weights: Tensor | None = None) -> Mixture:
         """In the units of y."""
-        mixture = self.inner.predictive(outputs, weights)
+        return self._in_units(self.inner.predictive(outputs, weights), outputs)
+
+    def marginal(self, outputs: Tensor, variance: Tensor, weights: Tensor | None = None) -> Mixture | None:
+        """The inner one's, in the units of y; None where it has none."""
+        if not hasattr(self.inner, "marginal"):
+            return None
+        return self._in_units(self.inner.marginal(outputs, variance, weights), outputs)
+
+    def _in_units(self, mixture: Mixture, outputs: Tensor) -> Mixture:
         tensor = lambda v: torch.tensor(v, dtype=torch.float64, device=outputs.device)
         return mixture.rescaled(tensor(self.shift), tensor(self.scale))
 

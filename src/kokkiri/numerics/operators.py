@@ -1,11 +1,13 @@
 """Symmetric matrices that are never formed: products, solutions, log-determinants, diagonals and draws.
 
     Rotated    (L ⊗ R) diag(d) (L ⊗ R)ᵀ      a diagonal, a full matrix by its eigenvectors, a Kronecker product, EKFAC
+    Dense      M itself
+    Products   sum_k B_k ⊗ A_k + diag(rest)
     LowRank    V diag(s) Vᵀ + diag(rest)
     Blocks     a block-diagonal matrix, each block over some of the coordinates
 
-All are positive semi-definite as they come; `plus(precision)` adds a diagonal, and makes them definite. `solve`, `logdet`
-and `sample` are for definite ones. A vector is a tensor (..., P). Decompositions belong in float64, by `eigh`.
+All are positive semi-definite as they come; `plus(precision)` adds a diagonal, and makes them definite. `solve`,
+`logdet` and `sample` are for definite ones. A vector is a tensor (..., P). Decompositions belong in float64, by `eigh`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -82,7 +84,7 @@ class Rotated:
         z = torch.randn(n, *self.values.shape, generator=generator, dtype=self.values.dtype)
         return self.back(z.to(self.values.device) / self.values.sqrt())
 
-    def plus(self, precision: Tensor | float) -> Rotated:
+    def plus(self, precision: Tensor | float) -> Rotated | Dense:
         """M + diag(precision): a number, or (P,). Where it varies within a rotated block, the block is formed.
 
         Raises ValueError for a Kronecker block with more than 4096 coordinates under a precision that varies in it.
@@ -95,7 +97,7 @@ class Rotated:
             return replace(self, values=self.values + precision[0])
         if self.size > 4096:
             raise ValueError("a precision that varies within a Kronecker block")
-        return symmetric(self.dense() + torch.diag(precision.to(self.values.dtype)))
+        return Dense(self.dense() + torch.diag(precision.to(self.values.dtype)))
 
     def dense(self) -> Tensor:
         """(P, P), for small ones."""
@@ -113,8 +115,94 @@ class Rotated:
 
 
 @dataclass(frozen=True, eq=False)
+class Dense:
+    """A full matrix (P, P), float64, factorised when asked: by Cholesky, or by `eigh` where rounding left that no root.
+
+    >>> m = Dense(torch.tensor([[1.0, 1.0], [1.0, 1.0]], dtype=torch.float64)).plus(1.0)
+    >>> m.solve(torch.tensor([3.0, 3.0], dtype=torch.float64)), round(m.logdet().exp().item(), 6)
+    (tensor([1., 1.], dtype=torch.float64), 3.0)
+    """
+
+    matrix: Tensor
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return len(self.matrix)
+
+    def mv(self, v: Tensor) -> Tensor:
+        """M v."""
+        return v @ self.matrix
+
+    def whiten(self, v: Tensor) -> Tensor:
+        """W v with Wᵀ W = M⁻¹, so that |W v|² = vᵀ M⁻¹ v."""
+        root = self._root().to(v)
+        flat = v.reshape(-1, self.size).mT
+        return torch.linalg.solve_triangular(root, flat, upper=False).mT.reshape(v.shape)
+
+    def solve(self, v: Tensor) -> Tensor:
+        """M⁻¹ v."""
+        flat = v.reshape(-1, self.size).mT
+        return torch.cholesky_solve(flat.to(self.matrix), self._root()).mT.reshape(v.shape).to(v)
+
+    def logdet(self) -> Tensor:
+        """Log |M|."""
+        return 2 * self._root().diagonal().log().sum()
+
+    def trace(self) -> Tensor:
+        """Tr M."""
+        return self.matrix.diagonal().sum()
+
+    def diagonal(self) -> Tensor:
+        """(P,) of M."""
+        return self.matrix.diagonal()
+
+    def inverse_diagonal(self) -> Tensor:
+        """(P,) of M⁻¹."""
+        if "inverse diagonal" not in self._cache:
+            self._cache["inverse diagonal"] = torch.cholesky_inverse(self._root()).diagonal()
+        return self._cache["inverse diagonal"]
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, P) draws from N(0, M⁻¹)."""
+        z = torch.randn(self.size, n, generator=generator, dtype=self.matrix.dtype).to(self.matrix.device)
+        return torch.linalg.solve_triangular(self._root().mT, z, upper=True).mT
+
+    def plus(self, precision: Tensor | float) -> Dense:
+        """M + diag(precision)."""
+        out = self.matrix.clone()
+        out.diagonal().add_(precision)
+        return Dense(out)
+
+    def dense(self) -> Tensor:
+        """(P, P)."""
+        return self.matrix
+
+    def eigen(self) -> Rotated:
+        """The same by its eigenvectors: a precision for all coordinates is then added in microseconds."""
+        return symmetric(self.matrix)
+
+    def to(self, like: Tensor) -> Dense:
+        """The same in another dtype, or elsewhere."""
+        return Dense(self.matrix.to(like))
+
+    def _root(self) -> Tensor:
+        if "root" not in self._cache:
+            root, failed = torch.linalg.cholesky_ex(self.matrix)
+            if bool(failed) or not bool(root.isfinite().all()):
+                values, vectors = eigen(self.matrix)
+                floor = values.amax() * len(values) * torch.finfo(values.dtype).eps
+                half = vectors * values.clamp(min=max(float(floor), 1e-300)).sqrt()
+                root = torch.linalg.qr(half.mT)[1].mT
+                root = root * root.diagonal().sign()
+            self._cache["root"] = root
+        return self._cache["root"]
+
+
+@dataclass(frozen=True, eq=False)
 class LowRank:
-    """M = V diag(s) Vᵀ + diag(rest). vectors: V (P, k), columns orthonormal or not; values: s (k,) > 0; rest: (P,) >= 0.
+    """M = V diag(s) Vᵀ + diag(rest). vectors: V (P, k), orthonormal or not; values: s (k,) > 0; rest: (P,) >= 0.
 
     Solutions and determinants by the Woodbury identity, through the eigenvalues of the k x k matrix
     I + √s Vᵀ diag(rest)⁻¹ V √s.
@@ -194,8 +282,8 @@ class LowRank:
 class Products:
     """M = sum_k B_k ⊗ A_k + diag(rest): Kronecker products kept apart, on (o, i) arrays; M x = sum_k B_k X A_k.
 
-    Products are exact in it; solutions, determinants and draws are those of `near`, the matrix with the same diagonal in
-    the eigenbasis of the products' sum: the best of that form (the sum of two Kronecker products is not one).
+    Products are exact in it; solutions, determinants and draws are those of `near`, the matrix with the same diagonal
+    in the eigenbasis of the products' sum: the best of that form (the sum of two Kronecker products is not one).
     terms: (B_k, A_k) with (o, o) and (i, i).
     """
 
@@ -329,7 +417,7 @@ class Blocks:
         return out
 
 
-Block: TypeAlias = Rotated | LowRank | Products
+Block: TypeAlias = Rotated | Dense | LowRank | Products
 
 
 def diagonal(values: Tensor) -> Rotated:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kokkiri.priors.flat import Flat
+from kokkiri.priors.grouped import GroupedNormal
 from kokkiri.priors.names import from_config
 from kokkiri.priors.normal import Normal
 
-__all__ = ["Flat", "Normal", "from_config"]
+__all__ = ["Flat", "GroupedNormal", "Normal", "from_config"]

@@ -36,6 +36,10 @@ class Flat:
         """Zero everywhere."""
         return {name: torch.zeros_like(t) for name, t in params.items()}
 
+    def precision_at(self, params: Params, hyper: dict[str, Any]) -> Params:  # ruff: ignore[unused-method-argument]
+        """Zero everywhere."""
+        return {name: torch.zeros_like(t) for name, t in params.items()}
+
     def config(self) -> dict[str, Any]:
         """Plain values for `from_config`."""
         return {"name": "Flat"}

@@ -8,10 +8,11 @@ from typing import Any
 
 from kokkiri.errors import ModelError
 from kokkiri.priors.flat import Flat
+from kokkiri.priors.grouped import GroupedNormal
 from kokkiri.priors.normal import Normal
 from kokkiri.types import Prior
 
-_OURS = (Normal, Flat)
+_OURS = (Normal, GroupedNormal, Flat)
 
 
 def from_config(values: Mapping[str, Any]) -> Prior:
@@ -23,7 +24,8 @@ def from_config(values: Mapping[str, Any]) -> Prior:
     given = {field: value for field, value in values.items() if field != "name"}
     for kind in _OURS:
         if kind.__name__ == values.get("name") and given.keys() <= {f.name for f in fields(kind)}:
-            return kind(**given)
+            pairs = {f: tuple((str(g), float(p)) for g, p in v) for f, v in given.items() if isinstance(v, list)}
+            return kind(**{**given, **pairs})
     raise ModelError(
         f"the model's prior {values.get('name')!r} is not known",
         needs="one of " + ", ".join(f"{kind.__name__}({', '.join(f.name for f in fields(kind))})" for kind in _OURS),

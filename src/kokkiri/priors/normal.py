@@ -56,6 +56,12 @@ class Normal:
         of = lambda name: -(fixed if name.startswith(LIKELIHOOD_PREFIX) else hyper["precision"])
         return {name: of(name) * t for name, t in params.items()}
 
+    def precision_at(self, params: Params, hyper: dict[str, Any]) -> Params:
+        """-d² log p / dθ², entry by entry."""
+        fixed = LIKELIHOOD_SD**-2
+        of = lambda name: fixed if name.startswith(LIKELIHOOD_PREFIX) else hyper["precision"]
+        return {name: torch.ones_like(t) * of(name) for name, t in params.items()}
+
     def config(self) -> dict[str, Any]:
         """Plain values for `from_config`."""
         return {"name": "Normal", "precision": float(self.precision)}

@@ -114,8 +114,8 @@ def _advance(
 
 
 def _broadcasts(job: Job) -> bool:
-    """Whether optimizer and prior work on a stack (R, P) as on one flat tensor, with a column of hyperparameters."""
-    return job.optimizer.elementwise and job.prior.elementwise and hasattr(job.prior, "gradient")
+    """Whether optimizer and prior work on a stack of replicas as on one model, with a column of hyperparameters."""
+    return job.optimizer.elementwise and hasattr(job.prior, "gradient")
 
 
 def _broadcast_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> Callable[..., tuple[Tensor, Any]]:
@@ -123,17 +123,23 @@ def _broadcast_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> C
     column = lambda t: t[0].item() if bool((t == t[0]).all()) else t[:, None]
     hyper = {name: column(h[rows]) for name, h in job.hyper.items()}
     total = column(job.total[rows])
-    own, slots = job.where.blocks(flat), job.where.blocks(gradient)
+    split = job.where.blocks if job.prior.elementwise else job.where.views
+    own, slots = split(flat), split(gradient)
     gradient_of = job.prior.gradient  # pyright: ignore[reportAttributeAccessIssue]
 
     def move(memory: Any, factor: float) -> tuple[Tensor, Any]:
         for name, pull in gradient_of(own, hyper).items():
-            slots[name].sub_(pull / total)
+            slots[name].sub_(pull / (total if pull.ndim == 2 or isinstance(total, float) else _over(total, pull)))
         grads = {"": clip_rows(gradient, job.clip)}
         params, memory = job.optimizer.step({"": flat}, grads, memory, {**hyper, "lr": hyper["lr"] * factor})
         return params[""], memory
 
     return move
+
+
+def _over(column: Tensor, t: Tensor) -> Tensor:
+    """(R, 1) as it divides (R, ...)."""
+    return column.reshape(len(column), *[1] * (t.ndim - 1))
 
 
 def _lifted_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> Callable[..., tuple[Tensor, Any]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -63,6 +63,17 @@ class Moment:
         return self.make_herd()
 
 
+class Tuner(Protocol):
+    """What moves hyperparameters of the prior while a run goes on, at steps `start`, `start + every`, …"""
+
+    start: int
+    every: int
+
+    def __call__(self, herd: Herd) -> dict[str, Tensor]:
+        """The herd, with its hyperparameters -> new values, (R,) each."""
+        ...
+
+
 @dataclass
 class _Best:
     """The best weights of each replica on rows it has not been trained on."""
@@ -87,17 +98,30 @@ def train(
     checkpoints: Path | None = None,
     checkpoint_seconds: float = SECONDS_A_CHECKPOINT,
     stop: Callable[[], bool] = lambda: False,
+    tuner: Tuner | None = None,
 ) -> Iterator[Moment]:
     """Trains every replica of a herd, and yields moments; the last has `done`.
 
     held_out: data that no gradient sees; without it, where the herd has weights, each replica's rows of weight zero.
     checkpoints: a folder; the run goes on from what it holds, and adds to it every `checkpoint_seconds` at the soonest,
     and never so often that it costs more than a hundredth of the time, unless 0 is said. stop: asked between segments;
-    True ends the run in order. Neither the herd nor the data nor any global random state is changed.
+    True ends the run in order. tuner: moves hyperparameters of the prior between segments; `hyper` of a moment's herd
+    holds their last values. Neither the herd nor the data nor any global random state is changed.
     """
     with _threads(plan, herd):
         yield from _train(
-            herd, data, likelihood, optimizer, prior, plan, held_out, engine, checkpoints, checkpoint_seconds, stop
+            herd,
+            data,
+            likelihood,
+            optimizer,
+            prior,
+            plan,
+            held_out,
+            engine,
+            checkpoints,
+            checkpoint_seconds,
+            stop,
+            tuner,
         )
 
 
@@ -113,6 +137,7 @@ def _train(
     checkpoints: Path | None,
     checkpoint_seconds: float,
     stop: Callable[[], bool],
+    tuner: Tuner | None,
 ) -> Iterator[Moment]:
     herd = with_likelihood(herd, likelihood)
     feed = Feed(data, plan)
@@ -133,7 +158,8 @@ def _train(
     looks: list[tuple[int, Tensor, Tensor | None]] = []
     sums, counted = torch.zeros(r, dtype=torch.float64), torch.zeros(r, dtype=torch.float64)
     diverged: set[int] = set()
-    mark = fingerprint(herd, data, likelihood, optimizer, prior, plan, engine) if checkpoints else ""
+    extra = () if tuner is None else (tuner,)
+    mark = fingerprint(herd, data, likelihood, optimizer, prior, plan, engine, *extra) if checkpoints else ""
     resumed = 0
     if checkpoints is not None and (kept := last_checkpoint(checkpoints, mark)) is not None:
         tensors, facts = kept
@@ -147,6 +173,7 @@ def _train(
             (s, train_rows[k], held_rows[k] if held_rows is not None else None) for k, s in enumerate(facts["looks"])
         ]
         sums, counted, diverged = tensors["sums"], tensors["counted"], set(facts["diverged"])
+        job = replace(job, hyper=refill_tree(job.hyper, "hyper", tensors)) if tuner is not None else job
         resumed = fleet.step
 
     def make_herd() -> Herd:
@@ -156,7 +183,8 @@ def _train(
         )
         buffers = best.buffers if keep_best else fleet.buffers
         params = {n: t.clone().cpu() for n, t in job.where.views(flat).items()}
-        return replace(herd, params=params, buffers={n: t.clone().cpu() for n, t in buffers.items()})
+        hyper = herd.hyper if tuner is None else {n: t.clone().cpu() for n, t in job.hyper.items()}
+        return replace(herd, params=params, buffers={n: t.clone().cpu() for n, t in buffers.items()}, hyper=hyper)
 
     def curve() -> Curve:
         rows = lambda k: tuple(zip(*[look[k].tolist() for look in looks], strict=True)) if looks else ()
@@ -172,6 +200,7 @@ def _train(
             "best running": best.running, "sums": sums, "counted": counted, **flatten_tree(fleet.memory, "memory"),
             **flatten_tree(fleet.buffers, "buffers"), **flatten_tree(best.buffers, "best buffers"),
             "curve train": torch.stack([t for _, t, _ in looks]) if looks else torch.zeros(0, r),
+            **(flatten_tree(job.hyper, "hyper") if tuner is not None else {}),
         }  # fmt: skip
         if held is not None and looks:
             tensors["curve held out"] = torch.stack([h for _, _, h in looks if h is not None])
@@ -205,6 +234,13 @@ def _train(
     while fleet.step < plan.steps and bool(best.running.any()) and not stop():
         replicas = best.running.nonzero()[:, 0].tolist()
         ahead = min(segment, every - fleet.step % every, plan.steps - fleet.step)
+        if tuner is not None:
+            due = tuner.start + max(0, -(-(fleet.step - tuner.start) // tuner.every)) * tuner.every
+            if fleet.step == due and fleet.step:
+                new = {n: t.to(job.device, torch.float64) for n, t in tuner(make_herd()).items()}
+                job = replace(job, hyper={**job.hyper, **new})
+                due += tuner.every
+            ahead = min(ahead, max(1, due - fleet.step))
         before = fleet.flat.clone()
         said = engine.advance(job, fleet, replicas, ahead)
         fleet.step += ahead

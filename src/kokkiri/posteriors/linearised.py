@@ -1,0 +1,164 @@
+"""Predictions of Gaussians around modes, through the network linearised there; no Jacobian is formed where factors serve.
+
+    f(x; θ) ~ f(x; θ_r) + J_r(x) (θ - θ_r)   =>   f | x ~ N(f_r(x), J_r H_r⁻¹ J_rᵀ)      (Immer et al. 2021a, eq. 7)
+
+The likelihood is then averaged over f: in closed form where it can be, else at quadrature points or quasi-random ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kokkiri.curvature.collect import Collector, collector
+from kokkiri.curvature.ggn import chunk_rows, flat_index, replica_module
+from kokkiri.curvature.pieces import Piece, covariance, dense_covariance
+from kokkiri.herd import Herd
+from kokkiri.numerics.operators import Blocks, Dense, LowRank
+from kokkiri.predictive import Classes
+from kokkiri.training.flat import Layout, layout
+from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Predictive
+
+NODES = 16  # of Gauss-Hermite quadrature for one output
+POINTS = 32  # quasi-random points for several
+WIDE = 64  # more outputs than this: their covariances are left out, and variances alone are kept
+
+
+def output_moments(herd: Herd, precision: Sequence[Blocks], x: Any) -> tuple[Tensor, Tensor]:
+    """((R, B, C) means, (R, B, C, C) covariances) of the outputs under each Gaussian; (R, B, C) variances if C > 64."""
+    where = layout(herd.params)
+    means, covariances = [], []
+    for r, own in enumerate(precision):
+        module = replica_module(herd, r)
+        some = next(iter(module.parameters()))
+        blocks = own.to(some.detach())
+        names = _names(where, blocks)
+        collect = collector(module, x, names, flat_index(where))
+        dense = any(isinstance(b, Dense | LowRank) for _, b in blocks.parts)
+        wide = module(x[:1]).shape[-1]
+        size = chunk_rows(module, collect.plan, x[:8], columns=wide, budget=None, dense=dense)
+        eye = torch.eye(wide, dtype=some.dtype)
+        parts = [_moments(collect, blocks, where, x[rows], eye) for rows in torch.arange(len(x)).split(size)]
+        means.append(torch.cat([m for m, _ in parts]))
+        covariances.append(torch.cat([c for _, c in parts]))
+    return torch.stack(means), torch.stack(covariances)
+
+
+def _names(where: Layout, blocks: Blocks) -> tuple[str, ...]:
+    """The network's parameters that are not held fixed."""
+    free = torch.zeros(where.size, dtype=torch.bool)
+    free[blocks.free] = True
+    index = flat_index(where)
+    own = [n for n in where.names if not n.startswith(LIKELIHOOD_PREFIX)]
+    return tuple(n for n in own if bool(free[index(n)].any()))
+
+
+def _moments(collect: Collector, blocks: Blocks, where: Layout, x: Any, eye: Tensor) -> tuple[Tensor, Tensor]:
+    out, _, pieces = collect(x, lambda out: eye.expand(len(out), *eye.shape))
+    index = {name: collect.plan.index[name] for name in pieces}
+    total = out.new_zeros(len(out), len(eye), len(eye))
+    whole: Tensor | None = None
+    with torch.no_grad():
+        for coordinates, block in blocks.parts:
+            if int(coordinates.min()) >= where.split:
+                continue  # what the likelihood learns moves no output
+            mine = next((n for n, i in index.items() if torch.equal(i, coordinates)), None)
+            if mine is not None:
+                total += covariance(pieces[mine], block)
+                continue
+            whole = _gradients(pieces, index, where.size) if whole is None else whole
+            assert isinstance(block, Dense | LowRank)
+            total += dense_covariance(whole[:, :, coordinates], block)
+    return out, total if len(eye) <= WIDE else total.diagonal(dim1=1, dim2=2)
+
+
+def _gradients(pieces: dict[str, Piece], index: dict[str, Tensor], size: int) -> Tensor:
+    """(B, C, P) all gradients in the flat vector's order."""
+    some = next(iter(pieces.values())).gradients()
+    out = some.new_zeros(*some.shape[:2], size)
+    for name, piece in pieces.items():
+        out[:, :, index[name]] = piece.gradients()
+    return out
+
+
+def averaged(
+    likelihood: Likelihood, mean: Tensor, covariance: Tensor, log_weight: Tensor, *, integral: str = "points"
+) -> Predictive:
+    """The likelihood averaged over Gaussian outputs of R components; likelihood: bound to (R,) parameters.
+
+    integral: "points", or "probit" for classes: softmax(f / √(1 + π/8 v)), MacKay 1992, "The evidence framework applied
+    to classification networks", eq. 4.
+    """
+    full = covariance.ndim == 4
+    variance = covariance.diagonal(dim1=2, dim2=3) if full else covariance
+    if hasattr(likelihood, "marginal") and (found := likelihood.marginal(mean, variance, log_weight)) is not None:
+        return found
+    if integral == "probit":
+        return _probit(mean, variance, log_weight)
+    r, b, c = mean.shape
+    if c == 1:
+        nodes, weights = _hermite(NODES)
+        z = nodes.to(mean)[None, :, None, None] * variance.clamp(min=0).sqrt()[:, None]
+    else:
+        nodes, weights = _quasi_normal(POINTS, c)
+        z = nodes.to(mean) @ _root(covariance).mT if full else nodes.to(mean) * variance.clamp(min=0).sqrt()[:, :, None]
+        z = z.transpose(1, 2)  # (R, S, B, C)
+    outputs = (mean[:, None] + z).flatten(0, 1)
+    log_weights = (log_weight[:, None] + weights[None].log()).reshape(-1)
+    return _repeated(likelihood, len(nodes)).predictive(outputs, log_weights)
+
+
+def _repeated(likelihood: Any, times: int) -> Any:
+    """The likelihood for every replica's draws, one replica after the other."""
+    own = getattr(likelihood, "inner", likelihood)
+    names = list(own.parameters())
+    bound = {n: getattr(own, n) for n in names}
+    if not names or any(t is None for t in bound.values()):
+        return likelihood
+    return likelihood.bind({n: t.repeat_interleave(times) for n, t in bound.items()})
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """(..., C, C) L with L Lᵀ = the covariance, made safe by a millionth of its largest entry."""
+    size = covariance.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-30)
+    jitter = 1e-6 * size[..., None, None] * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
+    root, failed = torch.linalg.cholesky_ex(covariance + jitter)
+    if bool(failed.any()):
+        values, vectors = torch.linalg.eigh(covariance[failed > 0].double())
+        root[failed > 0] = (vectors * values.clamp(min=0).sqrt()[..., None, :]).to(root)
+    return root
+
+
+def _hermite(n: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights that integrate polynomials of degree 2n - 1 against N(0, 1) exactly."""
+    import numpy as np
+
+    x, w = np.polynomial.hermite_e.hermegauss(n)
+    return torch.from_numpy(x), torch.from_numpy(w / math.sqrt(2 * math.pi))
+
+
+def _quasi_normal(n: int, dimensions: int) -> tuple[Tensor, Tensor]:
+    """(n, D) scrambled Sobol points as standard normals, in pairs ± so that odd moments vanish, scaled to variance one."""
+    half = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=11).draw(n // 2, dtype=torch.float64)
+    z = torch.erfinv(2 * half.clamp(1e-6, 1 - 1e-6) - 1) * math.sqrt(2)
+    z = z / z.square().mean(0).sqrt()
+    return torch.cat([z, -z]), torch.full((2 * len(z),), 1 / (2 * len(z)), dtype=torch.float64)
+
+
+def _probit(mean: Tensor, variance: Tensor, log_weight: Tensor) -> Classes:
+    mean, variance = mean.double(), variance.double().clamp(min=0)
+    if mean.shape[2] == 1:
+        mean = torch.cat([torch.zeros_like(mean), mean], 2)
+        variance = torch.cat([torch.zeros_like(variance), variance], 2)
+    logits = mean / (1 + math.pi / 8 * variance).sqrt()
+    log_p = torch.log_softmax(logits, -1)
+    p = log_p.exp()
+    spread = p.square() * (
+        (1 - 2 * p) * variance + (p.square() * variance).sum(-1, keepdim=True)
+    )  # sum_j (dp_c/df_j)² v_j
+    within = torch.minimum(spread.clamp(min=0), p * (1 - p))
+    return Classes(log_p, log_weight, within)
