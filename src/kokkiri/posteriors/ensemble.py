@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from kokkiri.errors import UsageError
 from kokkiri.herd import Herd, herd
 from kokkiri.posteriors.members import member_seeds
+from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Ensemble:
 
     size: int = 5
     folds: int = 5
+    stops: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuses what is no ensemble."""
@@ -49,3 +52,11 @@ class Ensemble:
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """`size` replicas."""
         return herd(make, seed=member_seeds(seed, self.size))
+
+    def prepare(self, run: Run) -> Run:
+        """As it is."""
+        return run
+
+    def finish(self, trained: Trained) -> Approximation:
+        """Points of equal weight."""
+        return Approximation(trained.herd, even(len(trained.herd)))

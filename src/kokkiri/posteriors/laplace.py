@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from kokkiri.curvature import Full, Kronecker, Structure, ggn, named
+from kokkiri.curvature import Curvature, Kronecker, Structure, ggn, named
 from kokkiri.curvature.structures import name_of
 from kokkiri.errors import UsageError
 from kokkiri.herd import Herd, herd
+from kokkiri.numerics.operators import Blocks
 from kokkiri.posteriors.evidence import (
     EvidenceTuner,
     flat_of,
@@ -26,18 +27,18 @@ from kokkiri.posteriors.evidence import (
     replica_params,
 )
 from kokkiri.posteriors.members import member_seeds
-from kokkiri.posteriors.recipe import Approximation, Trained, even
+from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 from kokkiri.priors import Flat, GroupedNormal, Normal
 from kokkiri.priors.grouped import PREFIX, groups_of
 from kokkiri.records import Evidence, Status
 from kokkiri.training.flat import layout
-from kokkiri.training.loop import Moment
-from kokkiri.training.plan import Plan
-from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Optimizer, Prior
+from kokkiri.types import LIKELIHOOD_PREFIX, Prior
 
 TUNE = ("during", "after", "never")
 GROUPS = ("layer", "tensor", "one")
 WEIGHTS = ("even", "evidence")
+LOOKS = 20  # at the evidence during a run
+COLLAPSED = -9.0  # log of a noise scale in units of the target's spread: float32 tells no smaller residuals apart
 
 
 @dataclass(frozen=True)
@@ -102,57 +103,42 @@ class Laplace:
             return herd(make)
         return herd(make, seed=member_seeds(seed, self.size))
 
-    def prior(self, prior: Prior, herd: Herd) -> Prior:
-        """A Normal prior with a precision a group, where evidence chooses.
+    def prepare(self, run: Run) -> Run:
+        """A precision for each group, started where `starts` says, and what moves it while the networks are trained.
 
-        Raises UsageError for priors that have no precision to choose.
+        Twenty looks, from a tenth of the run to nine tenths. Raises UsageError for priors without a precision to choose.
         """
+        prior = self._grouped(run.prior, run.herd)
+        models, tuner = run.herd, None
+        if isinstance(prior, GroupedNormal) and self.tune != "never":
+            starts = self.starts or tuple(dict(prior.precisions).values())[:1]
+            column = torch.tensor([starts[r % len(starts)] for r in range(len(models))], dtype=torch.float64)
+            models = replace(models, hyper={**models.hyper, **{PREFIX + g: column for g, _ in prior.precisions}})
+        if isinstance(prior, GroupedNormal) and self.tune == "during":
+            every = max(1, round(0.8 * run.plan.steps / LOOKS))
+            tuner = EvidenceTuner(
+                run.data, run.likelihood, prior, self._structure, self._layers, self.columns, self.sample,
+                max(1, run.plan.steps // 10), every, run.plan.seed,
+            )  # fmt: skip
+        return replace(run, herd=models, prior=prior, tuner=tuner)
+
+    def _grouped(self, prior: Prior, models: Herd) -> Prior:
         if isinstance(prior, Flat):
             raise UsageError(
-                "a flat prior has no evidence",
-                needs="a prior that can be normalised",
-                found="Flat()",
+                "a flat prior has no evidence", needs="a prior that can be normalised", found="Flat()",
                 fix="kk.Normal(1.0)",
-            )
+            )  # fmt: skip
         if self.tune == "never" or isinstance(prior, GroupedNormal):
             return prior
         if not isinstance(prior, Normal):
             raise UsageError(
-                f"evidence cannot choose the precision of {type(prior).__name__}", needs="kk.Normal or kk.GroupedNormal",
-                found=type(prior).__name__, fix="Laplace(tune='never')",
+                f"evidence cannot choose the precision of {type(prior).__name__}",
+                needs="kk.Normal or kk.GroupedNormal", found=type(prior).__name__, fix="Laplace(tune='never')",
             )  # fmt: skip
-        names = [n for n in herd.params if not n.startswith(LIKELIHOOD_PREFIX)]
+        names = [n for n in models.params if not n.startswith(LIKELIHOOD_PREFIX)]
         by = "layer" if self.groups == "tensor" and isinstance(self.structure, Kronecker) else self.groups
         groups = dict.fromkeys(groups_of(names, by).values())
         return GroupedNormal(tuple((g, prior.precision) for g in groups))
-
-    def start(self, herd: Herd) -> Herd:
-        """The modes' precisions, in turn, where `starts` has some."""
-        if not self.starts or self.tune == "never":
-            return herd
-        column = torch.tensor([self.starts[r % len(self.starts)] for r in range(len(herd))], dtype=torch.float64)
-        names = dict.fromkeys(
-            groups_of([n for n in herd.params if not n.startswith(LIKELIHOOD_PREFIX)], self.groups).values()
-        )
-        return replace(herd, hyper={**herd.hyper, **{PREFIX + g: column for g in names}})
-
-    def optimizer(self, optimizer: Optimizer, rows: int) -> Optimizer:  # ruff: ignore[unused-method-argument]
-        """The one that was asked for."""
-        return optimizer
-
-    def tuner(self, data: Any, likelihood: Likelihood, prior: Prior, plan: Plan) -> EvidenceTuner | None:
-        """Twenty looks, from a tenth of the run to nine tenths."""
-        if self.tune != "during" or not isinstance(prior, GroupedNormal):
-            return None
-        every = max(1, round(0.8 * plan.steps / 20))
-        return EvidenceTuner(
-            data, likelihood, prior, self._structure, self._layers, self.columns, self.sample, max(1, plan.steps // 10), every,
-            plan.seed,
-        )  # fmt: skip
-
-    def keep(self, plan: Plan) -> Callable[[Moment], bool] | None:  # ruff: ignore[unused-method-argument]
-        """Nothing of the way."""
-        return None
 
     @property
     def _structure(self) -> Structure:
@@ -164,56 +150,69 @@ class Laplace:
         return None if self.layers is None else tuple(self.layers)
 
     def finish(self, trained: Trained) -> Approximation:
-        """The Gaussians, their evidence, and their weights."""
-        models, prior = trained.herd, trained.prior
-        spreads, evidences, notes, exact = [], [], [], True
+        """The Gaussians, their evidence, and their weights.
+
+        A curvature that is not finite, or no peak, leaves points, and a status that says so.
+        """
+        models, run, prior = trained.herd, trained.run, trained.run.prior
         hyper = {n: t.clone() for n, t in models.hyper.items()}
-        offsets = []
+        spreads: list[Blocks] = []
+        values: list[float] = []
+        found: list[Curvature] = []
         for r in range(len(models)):
             weight = None if models.weight is None else models.weight[r]
-            curvature = ggn(
-                models, trained.data, trained.likelihood, self._structure, replica=r, layers=self._layers,
-                columns=self.columns, sample=self.sample, weight=weight, seed=trained.plan.seed,
-            )  # fmt: skip
-            if self.tune == "after" and isinstance(prior, GroupedNormal):
-                own = self._after(models, prior, r, curvature.matrix)
-                for g, p in own.items():
-                    hyper.setdefault(PREFIX + g, torch.zeros(len(models), dtype=torch.float64))[r] = p
-                models = replace(models, hyper=hyper)
-            precision = curvature.matrix.plus(prior_precision(models, prior, r))
-            value = laplace_evidence(joint(models, trained.data, trained.likelihood, prior, r, weight), precision)
+            try:
+                found.append(
+                    ggn(
+                        models, run.data, run.likelihood, self._structure, replica=r, layers=self._layers,
+                        columns=self.columns, sample=self.sample, weight=weight, seed=run.plan.seed,
+                    )
+                )  # fmt: skip
+                if self.tune == "after" and isinstance(prior, GroupedNormal):
+                    for g, p in self._after(models, prior, r, found[-1].matrix).items():
+                        hyper[PREFIX + g][r] = p
+                    models = replace(models, hyper=hyper)
+                precision = found[-1].matrix.plus(prior_precision(models, prior, r))
+                log_volume = float(precision.logdet())
+            except ValueError:
+                log_volume = math.nan
+            if not math.isfinite(log_volume):
+                return Approximation(
+                    models, even(len(models)), prior=prior, status=Status.INDEFINITE, exact="points: no curvature",
+                    notes=(Status.INDEFINITE.value,),
+                )  # fmt: skip
             spreads.append(precision)
-            evidences.append(value)
-            exact &= curvature.exact
-            notes += curvature.notes
-            if r == 0:
-                offsets = [k for k in curvature.known]
-        return self._approximation(
-            models, prior, tuple(spreads), evidences, exact, tuple(dict.fromkeys(notes)), trained, offsets
-        )
+            values.append(laplace_evidence(joint(models, run.data, run.likelihood, prior, r, weight), precision))
+        return self._approximation(models, prior, tuple(spreads), values, found, len(run.data))
 
     def _approximation(
-        self, models: Herd, prior: Prior, spreads: Any, evidences: list[float], exact: bool, notes: tuple[str, ...],
-        trained: Trained, known: Sequence[Any],
-    ) -> Approximation:  # fmt: skip
-        values = torch.tensor(evidences, dtype=torch.float64)
-        finite = bool(values.isfinite().all())
-        log_weight = torch.log_softmax(values, 0) if self.weights == "evidence" and finite else even(len(values))
-        total = float(torch.logsumexp(values, 0)) - math.log(len(values)) if finite else math.nan
-        name = name_of(self._structure)
-        layers = "" if self.layers is None else f", layers {', '.join(self.layers)}"
-        evidence = (
-            Evidence(total, len(trained.data), f"{name} laplace{layers}", each=tuple(evidences)) if finite else None
-        )
-        blocks = "the exact Gauss-Newton matrix" if exact else f"{name}, {_said(known)}"
+        self,
+        models: Herd,
+        prior: Prior,
+        spreads: tuple[Blocks, ...],
+        values: list[float],
+        found: list[Curvature],
+        n: int,
+    ) -> Approximation:
+        each = torch.tensor(values, dtype=torch.float64)
+        finite = bool(each.isfinite().all())
+        log_weight = torch.log_softmax(each, 0) if self.weights == "evidence" and finite else even(len(each))
+        total = float(torch.logsumexp(each, 0)) - math.log(len(each))
+        name = name_of(self._structure) + ("" if self.layers is None else f", layers {', '.join(self.layers)}")
+        evidence = Evidence(total, n, f"laplace, {name}", each=tuple(values)) if finite else None
+        modes = "the mode" if len(each) == 1 else f"each of {len(each)} modes"
+        blocks = "the exact Gauss-Newton matrix" if all(f.exact for f in found) else _said(found[0], name)
+        notes = list(dict.fromkeys(note for f in found for note in f.notes))
         if self.tune == "after":
-            notes = (*notes, "the prior was chosen after training: the mode is not quite its own")
-        if not finite:
-            notes = (*notes, Status.INFINITE_EVIDENCE.value)
+            notes.append("the prior was chosen after training: the mode is not quite its own")
+        status = None if finite else Status.INFINITE_EVIDENCE
+        scale = models.params.get(LIKELIHOOD_PREFIX + "log_scale")
+        if scale is not None and bool((scale < COLLAPSED).any()):
+            status = Status.NOISE_COLLAPSED
         return Approximation(
-            models, log_weight, spreads, linear=True, evidence=evidence, prior=prior,
-            exact=f"approximate: a Gaussian around {'the mode' if len(values) == 1 else f'each of {len(values)} modes'}, {blocks}",
-            notes=notes,
+            models, log_weight, spreads, linear=True, evidence=evidence, prior=prior, status=status,
+            exact=f"approximate: a Gaussian around {modes}; {blocks}",
+            notes=(*notes, *(() if status is None else (status.value,))),
         )  # fmt: skip
 
     def _after(self, models: Herd, prior: GroupedNormal, r: int, matrix: Any) -> dict[str, float]:
@@ -224,11 +223,10 @@ class Laplace:
         return precisions(matrix, theta, {g: float(hyper[PREFIX + g]) for g in indices}, indices, steps=100)[0]
 
 
-def _said(known: Sequence[Any]) -> str:
+def _said(found: Curvature, name: str) -> str:
     forms: dict[str, int] = {}
-    for k in known:
+    for k in found.known:
         forms[k.form] = forms.get(k.form, 0) + 1
-    return ", ".join(f"{n} {form} block{'s' * (n > 1)}" for form, n in forms.items())
-
-
-__all__ = ["Full", "Laplace"]
+    blocks = ", ".join(f"{n} {form} block{'s' * (n > 1)}" for form, n in forms.items())
+    random = "" if found.columns is None else f", from {found.columns} random column{'s' * (found.columns > 1)}"
+    return f"{name} curvature ({blocks}{random})"

@@ -10,6 +10,7 @@ from torch import nn
 
 from kokkiri.herd import Herd, herd
 from kokkiri.posteriors.members import member_seeds
+from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,16 @@ class Point:
 
     size: ClassVar[int] = 1
     folds: ClassVar[int] = 0
+    stops: ClassVar[bool] = True
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """One replica: the network with the weights it has, or a new one from the function."""
         return herd(make) if isinstance(make, nn.Module) else herd(make, seed=member_seeds(seed, 1))
+
+    def prepare(self, run: Run) -> Run:
+        """As it is."""
+        return run
+
+    def finish(self, trained: Trained) -> Approximation:
+        """A point."""
+        return Approximation(trained.herd, even(len(trained.herd)))
