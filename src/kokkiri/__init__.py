@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from kokkiri import likelihoods, networks, optimizers, posteriors, priors
+from kokkiri import evaluation, likelihoods, networks, optimizers, posteriors, priors
 from kokkiri.data.augment import Augment
 from kokkiri.data.core import Data, Inputs, Target
 from kokkiri.data.read import read
@@ -111,6 +111,7 @@ __all__ = [
     "Unsupported",
     "UsageError",
     "WarmUp",
+    "evaluation",
     "fit",
     "herd",
     "likelihoods",

@@ -19,7 +19,7 @@ from torch import nn
 
 from kokkiri.data.core import Source, Target
 from kokkiri.errors import ModelError, OutputError
-from kokkiri.evaluation import Measure, comparison, evaluate
+from kokkiri.evaluation import Measure, alternatives, comparison, evaluate
 from kokkiri.numerics.distributions import Normal
 from kokkiri.numerics.random import philox
 from kokkiri.predictive import Classes, Mixture
@@ -54,6 +54,16 @@ def facts(target: Target, **changes) -> DataFacts:
     return replace(made, **changes)
 
 
+def beside(rows, y, target):
+    """The comparison with its table of repairs."""
+    return replace(comparison(rows, y, target), alternatives=alternatives(rows, y, target))
+
+
+def novel(found):
+    measure = Measure("AUROC", 0.8125, low=0.7625, high=0.8625)
+    return replace(found, uncertainty=replace(found.uncertainty, novelty=measure))
+
+
 def classes(levels: tuple[str, ...], n: int = 150):
     rng, c = philox(0, "test classes"), len(levels)
     p = torch.from_numpy(rng.dirichlet(np.full(c, 0.3), (3, n))) + 1e-4
@@ -62,7 +72,7 @@ def classes(levels: tuple[str, ...], n: int = 150):
     said = Classes(p.log(), torch.full((3,), 1 / 3).log())
     flat = Classes(torch.full((1, n, c), -math.log(c)), torch.zeros(1))
     target = Target("outcome", "category", levels, reason="words")
-    return run(), evaluate(said, y, target), comparison([("model", said), ("flat", flat)], y, target), facts(target)
+    return run(), novel(evaluate(said, y, target)), beside([("model", said), ("flat", flat)], y, target), facts(target)
 
 
 def numbers(n: int = 150, mean: float = 40.0, **changes):
@@ -71,7 +81,7 @@ def numbers(n: int = 150, mean: float = 40.0, **changes):
     y = torch.from_numpy(mean + 1.2 * rng.normal(size=n))
     said = Mixture(Normal(centre, log_scale), torch.full((3,), 1 / 3).log())
     target = Target("outcome", "number", shift=40.0, scale=1.5)
-    return run(**changes), evaluate(said, y, target), comparison([("model", said)], y, target), facts(target)
+    return run(**changes), novel(evaluate(said, y, target)), beside([("model", said)], y, target), facts(target)
 
 
 TWO, FOUR = ("no", "yes"), ("ant", "bee", "cat", "dog")
@@ -269,6 +279,57 @@ def test_facts_survive_json():
     assert "0.weight (3, 2)" in text
 
 
+def test_the_page_has_the_repairs_beside_the_model(made):
+    (_, evaluation, compared, _), html = made
+    text, _ = read(html)
+    say = lambda s: s.replace("-", "−")
+    table = compared.alternatives
+    assert len(table.lines) == 4 + len(compared.lines) - 1
+    for line in table.lines:
+        row = text[text.index(line.name, text.index("Beside the usual repairs")) :]
+        for m in (line.log_likelihood, line.score, line.calibration, line.coverage, line.size):
+            assert m is None or say(words.value(m)).split(".")[0] in row
+        assert say(words.full(line.coverage)) in row
+    for sentence in words.alternatives(table):
+        assert re.sub(r"(?<![\w-])-(?=\d)", "−", sentence) in text
+    assert words.novelty(evaluation) in text
+    for e in () if evaluation.classes is None else evaluation.classes.published:
+        assert f"{e.name} {words.full(e.error)} {100 * e.by_chance:.1f} % {100 * e.by_chance_high:.1f} %" in text
+
+
+def test_the_table_says_that_conformal_sets_have_no_density_and_which_rows_taught():
+    (_, _, two, _), (_, _, number, _) = parts_of("two classes"), parts_of("numbers")
+    for compared, what in ((two, "Conformal sets hold"), (number, "Conformal intervals hold")):
+        said = " ".join(words.alternatives(compared.alternatives))
+        assert f"{what} what they promise whatever the model" in said
+        assert "no density, so that their scores are blank" in said
+        assert "75 and 75 rows, cut at random" in said
+
+
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [
+        (((1.5, 1.2, 1.9), (1.4, 1.1, 1.8)), "both above 1, it was too sure"),
+        (((0.5, 0.3, 0.9), (0.6, 0.4, 0.8)), "both below 1, it was too unsure"),
+        (((1.5, 1.2, 1.9), (1.1, 0.8, 1.4)), "1, which changes nothing, is not ruled out"),
+        (((1.5, 1.2, 1.9), (0.5, 0.3, 0.9)), "the halves do not agree"),
+        (((0.001, None, None), (1.1, 0.8, 1.4)), "1, which changes nothing, is not ruled out"),
+    ],
+)
+def test_factors_are_put_in_words(factors, said):
+    table = replace(
+        parts_of("numbers")[2].alternatives, factors=tuple(Measure("factor", v, low=a, high=b) for v, a, b in factors)
+    )
+    assert any(said in line for line in words.alternatives(table))
+
+
+def test_few_rows_have_a_page_and_a_summary_that_say_what_was_left_out():
+    parts = numbers(30)
+    for text in (read(page.html(*parts))[0], re.sub(r"\s+", " ", printed(io.StringIO(), *parts))):
+        assert "left out: 30 test rows do not give two halves of 20." in text
+        assert "conformal, scaled" not in text
+
+
 # -- the terminal ----------------------------------------------------------------------------------------------------
 
 
@@ -293,8 +354,12 @@ def test_the_summary_is_plain_text_of_at_most_80_columns_and_has_the_numbers(nam
     flat = re.sub(r"\s+", " ", text)
     for wanted in (words.sentence(parts[1], parts[2], parts[3].target), words.calibration(parts[1])):
         assert wanted in flat
-    for line in parts[2].lines:
+    for line in (*parts[2].lines, *parts[2].alternatives.lines):
         assert line.name in flat
+    for sentence in (*words.alternatives(parts[2].alternatives), words.novelty(parts[1])):
+        assert sentence in flat
+    for line in parts[2].alternatives.lines:
+        assert f"{words.full(line.coverage).replace(' %', '')}" in text
     for wanted in (
         "570 rows, 1 of 2 columns used; 420 to learn from, 150 to test",
         "patient (identifier: counts the rows)",

@@ -114,7 +114,8 @@ class Fit:
             say(f"resuming from {out / CHECKPOINTS}")
         with _all_or_nothing(out) as folder:
             post = fit(train, checkpoints=out / CHECKPOINTS, progress=not self.quiet, **wishes)
-            facts, summary = judge(post, train, test, folder, command=shlex.join(["kokkiri", *given]))
+            command = shlex.join(["kokkiri", *given])
+            facts, summary = judge(post, train, test, folder, command=command, groups=wishes["groups"])
             save(replace(post, facts=facts), folder)
         if not self.quiet:
             summary(out)

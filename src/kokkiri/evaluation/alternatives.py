@@ -128,7 +128,7 @@ def _repairs(
         else:
             lows, highs = zip(*(_conformal_interval(model, y, p, level, not flag) for p in parts), strict=True)
             measures = _of_intervals(_in_place(lows, parts), _in_place(highs, parts), y)
-        name = ("adaptive" if flag else "threshold") if category else ("scaled" if flag else "quantiles")
+        name = ("adaptive" if flag else "simple") if category else ("scaled" if flag else "quantiles")
         lines.append(Alternative(f"conformal, {name}", None, None, None, *measures))
     return lines, factors
 

@@ -57,6 +57,7 @@ def recalibration_for(predictive: Predictive, y: Tensor) -> Recalibration:
     >>> round(found.factor, 2), found.rows  # said 64 : 1, seen 4 : 1, and 64^(1/3) is 4
     (2.85, 40)
     """
+    predictive.log_prob(y)  # refuses targets of other rows or classes
     if _classes(predictive):
         found = recalibration.temperature(log_probabilities(predictive), y, prior=PRIOR_ROWS)
     else:
@@ -183,7 +184,7 @@ def conformal_intervals(
     >>> conformal_intervals(p, torch.arange(1.0, 10.0), 0.8).interval(p)[1][0]  # the 8th of 9
     tensor(8., dtype=torch.float64)
     """
-    _some(y, level)
+    _some(predictive, y, level)
     y = y.double().reshape(predictive.mean.shape)
     if by_quantiles:
         low, high = predictive.interval(level)
@@ -201,7 +202,7 @@ def conformal_sets(
 
     Source: Romano, Sesia & Candès 2020, algorithm 1; not adaptive Sadinle, Lei & Wasserman 2019.
     """
-    _some(y, level)
+    _some(predictive, y, level)
     scores = _class_scores(predictive, adaptive, seed, "calibration").gather(1, y.long()[:, None])[:, 0]
     return ConformalSets(level, adaptive, float(conformal.threshold(scores, level)), len(y))
 
@@ -222,7 +223,8 @@ def _centre(predictive: Predictive, level: float) -> tuple[Tensor, Tensor]:
     return predictive.mean.double(), sd
 
 
-def _some(y: Tensor, level: float) -> None:
+def _some(predictive: Predictive, y: Tensor, level: float) -> None:
+    predictive.log_prob(y)  # refuses targets of other rows or classes
     if not len(y) or not 0 < level < 1:
         needed = math.ceil(level / (1 - level) - 1e-9) if 0 < level < 1 else 1
         raise DataError(

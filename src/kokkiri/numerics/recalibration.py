@@ -37,7 +37,7 @@ def temperature(log_probabilities: Tensor, y: Tensor, *, prior: float = 0.0) -> 
     3.786
     """
     truth = log_probabilities.double().gather(1, y[:, None])[:, 0]
-    possible = truth.isfinite()
+    possible = truth != -math.inf
     logits = (log_probabilities.double() - truth[:, None])[possible]  # relative to the truth's, which is then 0
     finite = torch.where(logits.isfinite(), logits, 0.0)
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from kokkiri import phrases
 from kokkiri.evaluation.compare import Comparison
@@ -82,6 +83,8 @@ def html(
         graph=draw(model.graph) if model and model.graph else "",
         sentence=_minus(words.sentence(evaluation, comparison, data.target)),
         calibration=_minus(words.calibration(evaluation)),
+        novelty=_minus(words.novelty(evaluation)),
+        **_alternatives(comparison),
         warnings=warnings(record, data),
         digits=columns_decimals(comparison),
         figures=_figures(evaluation),
@@ -89,6 +92,21 @@ def html(
         errors=_errors(evaluation),
         candidates=sorted(record.candidates, key=lambda c: -c.held_out),
     )
+
+
+def _alternatives(comparison: Comparison) -> dict[str, Any]:
+    """What the table of repairs is written with."""
+    table = comparison.alternatives
+    if table is None:
+        return {}
+    columns = words.alternative_columns(table)[1:]
+    d = words.alternative_decimals(table)
+    return {
+        "repairs": [_minus(line) for line in words.alternatives(table)],
+        "columns": columns,
+        "labels": ["log-likelihood, nats per row", *(" ".join(filter(None, head)) for head in columns)],
+        "places": [*d[:3], None, d[3]],
+    }
 
 
 def _figures(evaluation: Evaluation) -> list[Measure]:

@@ -17,8 +17,9 @@ from kokkiri.training.checkpoints import write_atomically
 def table(predictive: Any, data: Data, target: Target, level: float = 0.9) -> tuple[list[str], list[list[Any]]]:
     """(header, lines). row: where it stood in the source, counted from 1.
 
-    Classes: the most probable one and the probability of each. Numbers: mean, standard deviation, the central interval
-    of probability `level`, and the two parts of the standard deviation: noise (aleatoric) and ignorance (epistemic).
+    Classes: the most probable one, the probability of each, and ignorance: the mutual information of class and draw,
+    nats. Numbers: mean, standard deviation, the central interval of probability `level`, and the two parts of the
+    standard deviation: noise (aleatoric) and ignorance (epistemic).
     """
     header, columns = ["row"], [(_index(data) + 1).tolist()]
     if data.y is not None:
@@ -28,6 +29,8 @@ def table(predictive: Any, data: Data, target: Target, level: float = 0.9) -> tu
         header += [f"{target.name} (predicted)", *(f"p({level_name})" for level_name in target.levels)]
         columns.append([target.levels[int(k)] for k in predictive.label])
         columns += [_digits(c) for c in predictive.mean.unbind(1)]
+        header.append("ignorance")
+        columns.append(_digits(predictive.mutual_information))
     else:
         low, high = predictive.interval(level)
         sd = f"{100 * level:g} %"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from kokkiri import phrases
 from kokkiri.evaluation.compare import Comparison
-from kokkiri.evaluation.values import Evaluation
+from kokkiri.evaluation.values import Alternatives, Evaluation
 from kokkiri.records import Record, Status
 from kokkiri.report import words
 from kokkiri.report.facts import DataFacts, ModelFacts
@@ -82,7 +82,13 @@ def _write(
     show(f"Results on {phrases.count(evaluation.rows, 'test row')}", style="bold cyan")
     show(_results(comparison))
     show("  ± is one standard error, [ ] a 95 % interval", style="dim")
-    show(_section("Errors", [*error_lines(evaluation), words.calibration(evaluation)]))
+    says = (words.calibration(evaluation), words.novelty(evaluation))
+    show(_section("Errors", [*error_lines(evaluation), *filter(None, says)]))
+    if comparison.alternatives is not None:
+        show("Beside the usual repairs", style="bold cyan")
+        show(_alternatives(comparison.alternatives))
+        for line in words.alternatives(comparison.alternatives):
+            show(_hanging([("", line)], style="dim"))
     if files:
         show()
         show(_hanging([(what, where) for what, where in files]))
@@ -204,5 +210,24 @@ def _results(comparison: Comparison) -> Table:
         first, *rest = line.measures
         cells = (f"  {line.name}", words.full(line.log_likelihood, digits[0]), difference, words.full(first, digits[2]))
         cells = (*cells, *starmap(words.value, zip(rest, digits[3:], strict=True)))
+        table.add_row(*(Text(c) for c in cells), style="bold" if i == 0 else "")
+    return table
+
+
+def _alternatives(alternatives: Alternatives) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("")
+    for first, second in words.alternative_columns(alternatives):
+        name = f"{first}\n{second}" + (", in %" if second == "hold" else "")
+        table.add_column(name, justify="right", vertical="bottom")
+    digits = words.alternative_decimals(alternatives)
+    for i, line in enumerate(alternatives.lines):
+        short = (line.log_likelihood, line.score, line.calibration)
+        cells = ["" if m is None else words.value(m, d) for m, d in zip(short, digits, strict=False)]
+        held = words.full(line.coverage).replace(" %", "")  # the head has it
+        cells = [f"  {line.name}", *cells, held, words.value(line.size, digits[3])]
         table.add_row(*(Text(c) for c in cells), style="bold" if i == 0 else "")
     return table

@@ -6,7 +6,7 @@ import math
 
 from kokkiri.data.core import Target
 from kokkiri.evaluation.compare import Comparison
-from kokkiri.evaluation.values import Evaluation, Measure
+from kokkiri.evaluation.values import Alternatives, Evaluation, Measure
 from kokkiri.phrases import count, percent, plain
 
 
@@ -97,3 +97,67 @@ def calibration(evaluation: Evaluation) -> str:
         else "too many: it is too unsure"
     )
     return f"Its 90 % intervals held {full(nine.covered)} of the truths: {verdict}."
+
+
+def alternatives(table: Alternatives) -> list[str]:
+    """What has to be known to read the table of repairs, a sentence or two each."""
+    if table.left_out:
+        return [f"Temperature scaling and conformal prediction are left out: {table.left_out}."]
+    cut = "whole groups at random" if table.grouped else "at random"
+    sizes = " and ".join(f"{n:,}" for n in table.halves)
+    said = [
+        f"Repairs learn from one half of the test rows and are judged on the other, both ways: {sizes} rows, cut {cut}."
+    ]
+    if table.factors:
+        what = "Temperatures" if table.kind == "category" else "Its spread was multiplied by"
+        said.append(f"{what} {' and '.join(map(full, table.factors))}: {_factors(table)}.")
+    sets = "sets" if table.kind == "category" else "intervals"
+    empty = " Where the model is surer than was asked for, sets may be empty." if table.kind == "category" else ""
+    said.append(
+        f"Conformal {sets} hold what they promise whatever the model, on average over rows; they have no density, so "
+        f"that their scores are blank.{empty}"
+    )
+    return said
+
+
+def alternative_columns(table: Alternatives) -> list[tuple[str, str]]:
+    """Heads of the columns, in two lines each."""
+    level = percent(table.level, 0)
+    if table.kind == "category":
+        last = (
+            ("Brier", "score"),
+            ("calibration", "error"),
+            (f"its {level} sets", "hold"),
+            ("classes", "in a set"),
+        )
+    else:
+        last = (("", "CRPS"), ("calibration", "error"), (f"its {level} intervals", "hold"), ("mean", "width"))
+    return [("log-", "likelihood"), *last]
+
+
+def alternative_decimals(table: Alternatives) -> list[int | None]:
+    """So many decimals for all numbers of a column: the model's; of sizes those of the least sure line that has any."""
+    model = table.lines[0]
+    sizes = [d for line in table.lines if (d := decimals_of(line.size)) is not None]
+    known = [m for m in (model.log_likelihood, model.score, model.calibration) if m is not None]
+    return [*map(decimals_of, known), min(sizes, default=2)]
+
+
+def _factors(table: Alternatives) -> str:
+    """What the halves agree on."""
+    if all(f.low is not None and f.low > 1 for f in table.factors):
+        return "both above 1, it was too sure"
+    if all(f.high is not None and f.high < 1 for f in table.factors):
+        return "both below 1, it was too unsure"
+    if any(f.low is not None and f.high is not None and f.low <= 1 <= f.high for f in table.factors):
+        return "1, which changes nothing, is not ruled out"
+    return "the halves do not agree"
+
+
+def novelty(evaluation: Evaluation) -> str:
+    """Whether the model knows when it does not know, in one sentence; "" where that was not measured."""
+    measure = None if evaluation.uncertainty is None else evaluation.uncertainty.novelty
+    if measure is None:
+        return ""
+    what = "Rows that never were (test rows, the values of each column dealt out anew)"
+    return f"{what} are told from real ones by its epistemic uncertainty: AUROC {full(measure)}, 0.5 is guessing."
