@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
 import signal
 import subprocess
@@ -340,6 +341,28 @@ def test_rows_of_one_group_stay_together(trial, tmp_path):
     test = {int(r["row"]) - 1 for r in said}
     there = {everything[i]["city"] for i in test}
     assert there.isdisjoint(everything[i]["city"] for i in range(120) if i not in test)
+    facts = json.loads((tmp_path / "m" / "model.json").read_text("utf-8"))["facts"]
+    assert facts["comparison"]["alternatives"]["grouped"]
+
+
+def test_a_model_is_shown_beside_its_repairs_and_strange_rows(trial, tmp_path):
+    common = ("fit", trial, "--target", "recovered", "--out", tmp_path / "m", *QUICK[:-1], "ensemble:2")
+    code, text, _ = kokkiri(*common, "--test", "0.4")
+    assert code == 0
+    facts = json.loads((tmp_path / "m" / "model.json").read_text("utf-8"))["facts"]
+    table = kk.evaluation.Comparison.from_json(facts["comparison"]).alternatives
+    assert [line.name for line in table.lines] == [
+        "this model", "temperature scaling", "conformal, adaptive", "conformal, simple", "majority class",
+        "linear model",
+    ]  # fmt: skip
+    assert table.halves == (24, 24)
+    assert not table.grouped
+    assert "Beside the usual repairs" in text
+    novelty = kk.evaluation.Evaluation.from_json(facts["evaluation"]).uncertainty.novelty
+    assert 0 <= novelty.low < novelty.value < novelty.high <= 1
+    assert "Rows that never were" in text
+    said = rows(tmp_path / "m" / "predictions.csv")
+    assert all(0 <= float(r["ignorance"]) < math.log(2) for r in said)
 
 
 def test_the_last_rows_in_time_are_set_apart(trial, tmp_path):

@@ -4,7 +4,7 @@ A score says how badly a truth fits its prediction. Of n + 1 exchangeable rows, 
 smallest with probability k / (n + 1) (or more, with ties): so the k-th smallest of n known scores, k = ⌈(n + 1) level⌉,
 bounds it with probability `level` at least, and level + 1 / (n + 1) at most without ties.
 Source: Vovk, Gammerman & Shafer 2005, "Algorithmic learning in a random world"; Lei et al. 2018,
-"Distribution-free predictive inference for regression", theorem 2.
+"Distribution-free predictive inference for regression", section 2.2.
 """
 
 from __future__ import annotations
