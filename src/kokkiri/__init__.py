@@ -55,7 +55,7 @@ from kokkiri.optimizers import (
     StepDecay,
     WarmUp,
 )
-from kokkiri.posteriors import Ensemble, Particles, Point
+from kokkiri.posteriors import Ensemble, Laplace, Particles, Point
 from kokkiri.priors import Flat, Normal
 from kokkiri.records import Record, Status
 from kokkiri.training import Dense, Loop, Plan, Stack, train
@@ -88,6 +88,7 @@ __all__ = [
     "HeteroscedasticStudentT",
     "Inputs",
     "KokkiriError",
+    "Laplace",
     "Loop",
     "ModelError",
     "Momentum",

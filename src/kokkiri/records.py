@@ -71,7 +71,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the configurations that `fit` tried, and how it did on rows it had not seen (nats per row)."""
+    """One of the configurations that `fit` tried, how it did on rows it had not seen (nats per row), and its evidence."""
 
     name: str
     held_out: float
@@ -79,11 +79,14 @@ class Candidate:
     seconds: float
     parameters: int
     chosen: bool = False
+    evidence: float | None = None  # log p(data), nats
 
 
 @dataclass(frozen=True)
 class Record:
     """A run.
+
+    posterior: what is exact of the posterior and what approximate, in a sentence.
 
     config: everything that was chosen, by whom and why: name -> (value, reason). data: source, SHA-256, rows, columns.
     seconds: CPU seconds of this process; wall: seconds on the clock. notes: what the user should know, a sentence each.
@@ -100,4 +103,5 @@ class Record:
     source: str = ""  # SHA-256 of the network's source text
     curve: Curve = field(default_factory=Curve)
     candidates: tuple[Candidate, ...] = ()
+    posterior: str = ""
     notes: tuple[str, ...] = ()

@@ -28,10 +28,11 @@ from kokkiri.data.tables import Schema
 from kokkiri.errors import ChecksumError, ModelError, OutputError, Unsupported, nearest
 from kokkiri.herd import Herd
 from kokkiri.posteriors.particles import Form, Particles
-from kokkiri.records import Candidate, Curve, Record, Status
+from kokkiri.numerics.operators import packed, unpacked
+from kokkiri.records import Candidate, Curve, Evidence, Record, Status
 from kokkiri.training.checkpoints import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 JSON, TENSORS = "model.json", "model.safetensors"
 
 
@@ -70,7 +71,13 @@ def save_model(post: Particles, path: str | Path) -> Path:
     tensors: dict[str, Tensor] = {"log_weight": post.log_weight}
     tensors |= {f"params/{n}": t for n, t in post.herd.params.items()}
     tensors |= {f"buffers/{n}": t for n, t in post.herd.buffers.items()}
+    tensors |= {f"hyper/{n}": t for n, t in post.herd.hyper.items()}
     tensors |= {f"encoder/{n}": t for n, t in post.form.encoder.state_dict().items()}
+    blocks = []
+    for r, precision in enumerate(post.precision):
+        page, own = packed(precision)
+        blocks.append(page)
+        tensors |= {f"precision/{r}/{n}": t for n, t in own.items()}
     content = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
     page = {
         "format": FORMAT,
@@ -81,6 +88,8 @@ def save_model(post: Particles, path: str | Path) -> Path:
         "form": _form_page(post.form),
         "record": record_page(post.record),
         "facts": post.facts,
+        "precision": {"blocks": blocks, "linear": post.linear, "draws": post.draws},
+        "evidence": dataclasses.asdict(post.evidence) if post.evidence is not None else None,
         "tensors": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
     }
     write_atomically(folder / TENSORS, content)
@@ -124,8 +133,12 @@ def _unpacked(
 ) -> Particles:
     part = lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     skeleton = _network(page["network"], network, trust=trust, folder=folder)
-    herd = Herd(skeleton, part("params/"), part("buffers/"), page["axes"])
+    params, order = part("params/"), {n: i for i, (n, _) in enumerate(skeleton.named_parameters())}
+    params = {n: params[n] for n in sorted(params, key=lambda n: (order.get(n, len(order)), n))}  # files sort by name
+    herd = Herd(skeleton, params, part("buffers/"), page["axes"], hyper=part("hyper/"))
     _check_fits(skeleton, herd, folder)
+    spread, evidence = page["precision"], page["evidence"]
+    precision = tuple(unpacked(b, part(f"precision/{r}/")) for r, b in enumerate(spread["blocks"]))
     return Particles(
         herd,
         tensors["log_weight"],
@@ -134,6 +147,10 @@ def _unpacked(
         _form(page["form"], part("encoder/")),
         record_from_page(page["record"]),
         page["facts"],
+        precision,
+        bool(spread["linear"]),
+        Evidence(**{**evidence, "each": tuple(evidence["each"])}) if evidence is not None else None,
+        str(spread["draws"]),
     )
 
 

@@ -25,17 +25,19 @@ from kokkiri.data.splits import group_column
 from kokkiri.data.tables import conform, new_rows
 from kokkiri.errors import DataError, UsageError
 from kokkiri.experiments.choose import Wishes, best, candidates, quickly, table
-from kokkiri.experiments.configuration import Configuration, Outcome, run
+from kokkiri.experiments.configuration import Configuration, Outcome, finished, run
 from kokkiri.likelihoods import Bernoulli, Categorical
-from kokkiri.posteriors.ensemble import Ensemble
+from kokkiri.posteriors import linearised
 from kokkiri.posteriors.particles import Particles, form
-from kokkiri.posteriors.point import Point
+from kokkiri.posteriors.recipe import Approximation, Recipe, even
+from kokkiri.priors.grouped import PREFIX
 from kokkiri.records import Record, Status
 from kokkiri.training.engines import Engine
 from kokkiri.training.loop import Moment
 from kokkiri.types import Likelihood, Optimizer, Predictive, Prior, Schedule
 
 CHUNK = 8192  # rows a forward pass of predict
+DRAWS = 32  # of the parameters, where predictions are not linearised
 
 
 def fit(
@@ -46,7 +48,7 @@ def fit(
     *,
     target: str | None = None,
     prior: Prior | None = None,
-    posterior: Point | Ensemble | None = None,
+    posterior: Recipe | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     batch: int | None = None,
@@ -70,7 +72,9 @@ def fit(
     nn.Module (it is copied, and keeps its own initial weights with `Point`), or a function that makes one. patience:
     looks without improvement on held-out rows before training stops; None trains all `steps` on all rows. groups: a
     column whose equal values are never on both sides, of those who learn and those who judge. checkpoints:
-    a folder; a run that was killed goes on from there to the same bits. The global random state, the data and the
+    a folder; a run that was killed goes on from there to the same bits. posterior: `Laplace`, `Ensemble`, `Point` or any
+    other recipe; with one that evidence regularises (`Laplace`), all rows are trained on and evidence decides between
+    candidates. The global random state, the data and the
     network that was handed in stay as they are.
 
     >>> import kokkiri as kk
@@ -100,13 +104,12 @@ def fit(
     together = group_column(data, groups) if groups is not None else None
     outcomes: list[Outcome] = []
 
-    def attempt(configuration: Configuration) -> Outcome:
+    def attempt(configuration: Configuration, *, final: bool = False) -> Outcome:
         i = len(outcomes)
         own = folder / f"candidate-{i}" if folder is not None else None
         with _progress(configuration.plan.steps, configuration.name, shown=progress) as watch:
-            outcomes.append(
-                run(configuration, data, groups=together, engine=engine, checkpoints=own, watch=watch, stop=stopped)
-            )
+            made = run(configuration, data, groups=together, engine=engine, checkpoints=own, watch=watch, stop=stopped)
+        outcomes.append(finished(made) if final else made)
         return outcomes[-1]
 
     with interruptible() as stopped:
@@ -115,7 +118,7 @@ def fit(
         if len(quick) == len(choice.quick) or not choice.open:
             for configuration in choice.finalists(quick):
                 if not (stopped() and outcomes):
-                    attempt(configuration)
+                    attempt(configuration, final=True)
     finals = outcomes[first:] or outcomes
     chosen = outcomes.index(finals[best(finals)])
     return particles(data, outcomes, chosen, choice.reasons)
@@ -196,6 +199,7 @@ def _check_device(device: str) -> None:
 def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping[str, str]) -> Particles:
     """The posterior that an outcome stands for, with its record."""
     o = outcomes[chosen]
+    found = o.approximation or Approximation(o.herd, even(len(o.herd)))
     record = Record(
         status=Status.INTERRUPTED if any(x.status is Status.INTERRUPTED for x in outcomes) else o.status,
         steps=o.steps,
@@ -208,23 +212,27 @@ def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping
         source=store.source_hash(o.herd.network),
         curve=o.curve,
         candidates=table(outcomes, chosen),
-        notes=tuple(dict.fromkeys((*data.notes, *o.notes))),
+        notes=tuple(dict.fromkeys((*data.notes, *o.notes, *found.notes))),
+        posterior=found.exact,
     )
-    n = len(o.herd)
-    even = torch.full((n,), 1.0 / n, dtype=torch.float64).log()
-    return Particles(o.herd, even, o.likelihood, o.configuration.prior, form(data), record)
+    prior = found.prior or o.configuration.prior
+    return Particles(
+        found.herd, found.log_weight, o.likelihood, prior, form(data), record, precision=found.precision,
+        linear=found.linear, evidence=found.evidence, draws=str(found.facts.get("draws", "")),
+    )  # fmt: skip
 
 
 def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tuple[Any, str]]:
     """What a run was, name by name, each with why."""
     c = o.configuration
-    why = f"best held-out log-likelihood of {tried}" if tried > 1 else ""
+    by = "held-out log-likelihood" if len(o.rows) else "evidence"
+    why = f"best {by} of {tried}" if tried > 1 else ""
     size = sum(t[0].numel() for t in o.herd.params.values())
     values = {
         "likelihood": repr(c.likelihood),
         "network": f"{c.name.split(',')[0]} ({size:,} parameters)",
         "posterior": repr(c.posterior),
-        "prior": repr(c.prior),
+        "prior": repr(o.trained.run.prior) if o.trained.run.tuner is None else _moved(o),
         "optimizer": repr(c.optimizer),
         "schedule": repr(c.plan.schedule),
         "steps": c.plan.steps,
@@ -239,6 +247,13 @@ def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tu
     return {name: (value, joined(name)) for name, value in values.items() if value is not None}
 
 
+def _moved(o: Outcome) -> str:
+    """The precisions that evidence chose."""
+    low_high = lambda t: f"{t.min():.2g}" if t.max() / t.min() < 1.1 else f"{t.min():.2g} to {t.max():.2g}"
+    each = [f"{n.removeprefix(PREFIX)} {low_high(t)}" for n, t in o.herd.hyper.items() if n.startswith(PREFIX)]
+    return f"Normal, precision by evidence: {', '.join(each[:8])}{' …' if len(each) > 8 else ''}"
+
+
 def data_facts(data: Data) -> dict[str, Any]:
     """Where the data came from and what they were."""
     facts: dict[str, Any] = {
@@ -249,22 +264,41 @@ def data_facts(data: Data) -> dict[str, Any]:
     return {k: v for k, v in facts.items() if v or k == "target"}
 
 
-def predict(post: Particles, new: Any) -> Predictive:
+def predict(
+    post: Particles, new: Any, *, draws: int | None = None, integral: str = "points", seed: int = 0
+) -> Predictive:
     """p(y | x, data) for new rows: `Data`, anything `read` takes, or a tensor of encoded inputs.
 
-    The mixture over the posterior's networks. Columns are found by name; a category that was never seen is accepted and
-    counted in the notes of `rows_for(post, new)`.
+    Gaussians around modes are averaged over row by row, through the network linearised at each mode: in closed form for
+    Gaussian noise, else at quadrature points, or by the "probit" formula for classes (`integral`). Such rows are right one
+    by one; with `draws` so many parameter vectors are drawn and the network itself is run at each, so that one draw serves
+    all rows. Columns are found by name; a category that was never seen is accepted and counted in the notes of
+    `rows_for(post, new)`.
     """
     x = new if isinstance(new, Tensor) else None
     data = None if x is not None else rows_for(post, new)
     total = len(x) if x is not None else len(data) if data is not None else 0
     if not total:
         raise DataError("there are no rows to predict", needs="at least one row")
-    parts = []
-    for index in torch.arange(total).split(CHUNK):
-        batch = x[index] if x is not None else data.batch(index).x  # pyright: ignore[reportOptionalMemberAccess]
-        parts.append(post.herd(batch))
-    return post.bound().predictive(torch.cat(parts, 1), post.log_weight)
+    if integral not in {"points", "probit"}:
+        raise UsageError(f"predict got integral={integral!r}", needs="'points' or 'probit'", found=repr(integral))
+    if integral == "probit" and not isinstance(post.likelihood, Bernoulli | Categorical):
+        raise UsageError(
+            "the probit formula is for classes", needs="kk.Bernoulli or kk.Categorical", found=repr(post.likelihood),
+            fix="leave integral out: what can be is done in closed form",
+        )  # fmt: skip
+    batch = lambda index: x[index] if x is not None else data.batch(index).x  # pyright: ignore[reportOptionalMemberAccess]
+    rows = torch.arange(total).split(CHUNK)
+    if post.linear and post.precision and draws is None:
+        moments = [linearised.output_moments(post.herd, post.precision, batch(index)) for index in rows]
+        mean, covariance = (torch.cat(part, 1) for part in zip(*moments, strict=True))
+        return linearised.averaged(post.bound(), mean, covariance, post.log_weight, integral=integral)
+    herd, weights = post.herd, post.log_weight
+    if post.precision or post.draws or draws is not None:
+        herd = post.draw(draws or DRAWS, seed=seed)
+        weights = even(len(herd))
+    outputs = torch.cat([herd(batch(index)) for index in rows], 1)
+    return post.likelihood.bind(herd.likelihood_params()).predictive(outputs, weights)
 
 
 def rows_for(post: Particles, new: Any, *, table: str | None = None, encoding: str = "utf-8") -> Data:

@@ -101,7 +101,7 @@ class Affine:
             return (turned / precision.values.reshape(-1)) @ turned.mT
         a = self.wide if precision.right is None else self.turned(precision.right)
         g = self.g if precision.left is None else _turned(self.g, precision.left)
-        variance = 1 / precision.values
+        variance = (1 / precision.values).reshape(a.shape[2], g.shape[4], a.shape[3])
         if not self.once:
             turned = Affine(a, g).gradients()
             return (turned * variance.reshape(-1)) @ turned.mT

@@ -33,6 +33,7 @@ from kokkiri.networks import MLP, ConvNet
 from kokkiri.optimizers import Adam, Cosine, WarmUp
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.point import Point
+from kokkiri.posteriors.recipe import Recipe
 from kokkiri.priors import Normal
 from kokkiri.records import Candidate
 from kokkiri.training.plan import Plan
@@ -51,7 +52,7 @@ class Wishes:
     likelihood: Likelihood | None = None
     optimizer: Optimizer | None = None
     prior: Prior | None = None
-    posterior: Point | Ensemble | None = None
+    posterior: Recipe | None = None
     steps: int | None = None
     epochs: float | None = None
     batch: int | None = None
@@ -93,12 +94,14 @@ class Choice:
 
 
 def quickly(configuration: Configuration) -> Configuration:
-    """The same with a quarter of the steps, its schedule shrunk with them."""
+    """The same with a quarter of the steps, its schedule shrunk with them; a point, where rows stop no training."""
     plan = configuration.plan
+    posterior = configuration.posterior if configuration.posterior.stops else Point()
     steps = max(1, plan.steps // QUICK)
     patience = None if plan.patience is None else max(5, plan.patience // QUICK)
     return replace(
-        configuration, plan=replace(plan, steps=steps, patience=patience), name=f"{configuration.name} (quick)"
+        configuration, plan=replace(plan, steps=steps, patience=patience), posterior=posterior,
+        name=f"{configuration.name} (quick)",
     )
 
 
@@ -203,20 +206,34 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
             found=f"no patience, and {len(made)} configurations to choose from",
             fix="leave patience out, or give a network and a likelihood",
         )
-    precisions = (1.0, 10.0) if wishes.prior is None and not images and len(made) > 1 else ()
+    precisions = (1.0, 10.0) if wishes.prior is None and not images and len(made) > 1 and posterior.stops else ()
     return Choice(made, reasons, precisions)
 
 
 def best(outcomes: list[Outcome]) -> int:
-    """Which outcome to keep: the highest held-out log-likelihood; the first where none has any."""
+    """Which outcome to keep: the highest held-out log-likelihood, or evidence where no rows were held out; else the first.
+
+    Evidence is compared per row of what it was trained on, which is all rows.
+    """
+    if not any(len(o.rows) for o in outcomes):
+        return max(range(len(outcomes)), key=lambda i: evidence_of(outcomes[i]))
     return max(range(len(outcomes)), key=lambda i: _score(outcomes[i]))
+
+
+def evidence_of(outcome: Outcome) -> float:
+    """log p(data) of an outcome's posterior, nats; -inf where there is none."""
+    found = outcome.approximation.evidence if outcome.approximation is not None else None
+    return found.nats if found is not None and math.isfinite(found.nats) else -math.inf
 
 
 def table(outcomes: list[Outcome], chosen: int) -> tuple[Candidate, ...]:
     """The outcomes as the report shows them."""
     size = lambda o: sum(t[0].numel() for t in o.herd.params.values())
     return tuple(
-        Candidate(o.configuration.name, o.held_out, o.se, o.seconds, size(o), i == chosen)
+        Candidate(
+            o.configuration.name, o.held_out, o.se, o.seconds, size(o), i == chosen,
+            evidence_of(o) if math.isfinite(evidence_of(o)) else None,
+        )
         for i, o in enumerate(outcomes)
     )
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from kokkiri.data.splits import folds, random_split
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Rescaled
-from kokkiri.posteriors.ensemble import Ensemble
-from kokkiri.posteriors.point import Point
+from kokkiri.posteriors.recipe import Approximation, Recipe, Run, Trained
 from kokkiri.records import Curve, Status
 from kokkiri.training.engines import Engine
 from kokkiri.training.held_out import held_out_rows, row_log_likelihoods
@@ -39,7 +38,7 @@ class Configuration:
     likelihood: Likelihood
     optimizer: Optimizer
     prior: Prior
-    posterior: Point | Ensemble
+    posterior: Recipe
     plan: Plan
     held_out: float = 0.1
     name: str = ""
@@ -64,6 +63,8 @@ class Outcome:
     wall: float
     resumed: int
     notes: tuple[str, ...]
+    trained: Trained
+    approximation: Approximation | None = None  # of the finals
 
     @property
     def held_out(self) -> float:
@@ -88,34 +89,49 @@ def run(
 ) -> Outcome:
     """Trains one configuration. groups: (N,) rows of one group are never on both sides of a held-out split."""
     c, began, clock = configuration, time.process_time(), time.perf_counter()
-    target, stops = data.target, configuration.plan.patience is not None
+    target, stops = data.target, configuration.plan.patience is not None and configuration.posterior.stops
+    plan = c.plan if stops else replace(c.plan, patience=None)
     likelihood = in_units(c.likelihood, target)
     members = c.posterior.herd(c.network, seed=c.plan.seed)
     classes = data.y if target is not None and target.kind == "category" else None
     training, held = data, None
-    if stops and isinstance(c.posterior, Ensemble) and c.posterior.folds and len(data) >= 10:
-        own = c.posterior.fold
+    if stops and c.posterior.folds and len(data) >= 10:
+        own = torch.arange(len(members)) % max(1, min(c.posterior.folds, len(members)))
         number = folds(len(data), int(own.max()) + 1, c.plan.seed, y=classes, groups=groups)
         members = replace(members, weight=(number[None, :] != own[:, None]).float())
     elif stops and len(data) >= 10:
         keep, out = random_split(len(data), c.held_out, c.plan.seed, y=classes, groups=groups)
         training, held = data.rows(keep), data.rows(out)
     last: Moment | None = None
+    made = c.posterior.prepare(Run(members, training, likelihood, c.optimizer, c.prior, plan))
     moments = train(
-        members, training, likelihood, c.optimizer, c.prior, c.plan, held_out=held, engine=engine,
-        checkpoints=checkpoints, stop=stop,
+        made.herd, training, likelihood, made.optimizer, made.prior, made.plan, held_out=held, engine=engine,
+        checkpoints=checkpoints if made.keep is None else None, stop=stop, tuner=made.tuner,
     )  # fmt: skip
+    kept = []
     for moment in moments:
         last = moment
         if watch is not None:
             watch(moment)
+        if made.keep is not None and (some := made.keep(moment)) is not None:
+            kept.append(some)
     assert last is not None
-    trained = last.herd
-    judged = held_out_rows(held, training, trained.weight, c.plan)
-    rows = row_log_likelihoods(trained, likelihood, judged) if judged is not None else torch.empty(0)
+    models = last.herd
+    judged = held_out_rows(held, training, models.weight, plan)
+    rows = row_log_likelihoods(models, likelihood, judged) if judged is not None else torch.empty(0)
     return Outcome(
-        c, trained, likelihood, rows, last.curve(), _status(last, c.plan, stops), last.step,
-        time.process_time() - began, time.perf_counter() - clock, last.resumed, (),
+        c, models, likelihood, rows, last.curve(), _status(last, plan, stops), last.step,
+        time.process_time() - began, time.perf_counter() - clock, last.resumed, (), Trained(models, made, last, tuple(kept)),
+    )  # fmt: skip
+
+
+def finished(outcome: Outcome) -> Outcome:
+    """The same with its posterior, and the seconds that it took."""
+    began, clock = time.process_time(), time.perf_counter()
+    found = outcome.configuration.posterior.finish(outcome.trained)
+    return replace(
+        outcome, approximation=found, status=found.status or outcome.status,
+        seconds=outcome.seconds + time.process_time() - began, wall=outcome.wall + time.perf_counter() - clock,
     )  # fmt: skip
 
 

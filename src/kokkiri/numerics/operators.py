@@ -469,3 +469,51 @@ def gaussian_log_density(precision: Blocks, offset: Tensor) -> Tensor:
     n = sum(part.size for _, part in precision.parts)
     quadratic = (offset * precision.mv(offset)).sum(-1)
     return 0.5 * (precision.logdet() - n * math.log(2 * math.pi) - quadratic)
+
+
+def packed(matrix: Blocks) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Plain values and tensors by name that `unpacked` makes the matrix of again."""
+    page: dict[str, Any] = {"size": matrix.size, "parts": []}
+    tensors: dict[str, Tensor] = {}
+    for k, (index, block) in enumerate(matrix.parts):
+        tensors[f"{k}/index"] = index
+        kind, own = _packed(block)
+        page["parts"].append(kind)
+        tensors |= {f"{k}/{name}": t for name, t in own.items()}
+    return page, tensors
+
+
+def _packed(block: Block) -> tuple[str, dict[str, Tensor]]:
+    match block:
+        case Rotated():
+            some = {"left": block.left, "right": block.right, "values": block.values}
+            return "rotated", {n: t for n, t in some.items() if t is not None}
+        case Dense():
+            return "dense", {"matrix": block.matrix}
+        case LowRank():
+            return "low rank", {"vectors": block.vectors, "values": block.values, "rest": block.rest}
+        case Products():
+            own = {f"b{k}": b for k, (b, _) in enumerate(block.terms)} | {f"a{k}": a for k, (_, a) in enumerate(block.terms)}
+            return "products", {**own, "rest": block.rest}
+
+
+def unpacked(page: dict[str, Any], tensors: dict[str, Tensor]) -> Blocks:
+    """The matrix that `packed` wrote down. Raises KeyError where it is not one."""
+    parts = []
+    for k, kind in enumerate(page["parts"]):
+        own = {n.removeprefix(f"{k}/"): t for n, t in tensors.items() if n.startswith(f"{k}/")}
+        index = own.pop("index")
+        match kind:
+            case "rotated":
+                block: Block = Rotated(own.get("left"), own.get("right"), own["values"])
+            case "dense":
+                block = Dense(own["matrix"])
+            case "low rank":
+                block = LowRank(**own)
+            case "products":
+                many = len([n for n in own if n.startswith("b")])
+                block = kronecker_sum([(own[f"b{i}"], own[f"a{i}"]) for i in range(many)], own["rest"])
+            case _:
+                raise KeyError(kind)
+        parts.append((index, block))
+    return Blocks(int(page["size"]), tuple(parts))

@@ -69,11 +69,18 @@ def log_likelihoods(herd: Herd, data: Any, likelihood: Likelihood, replica: int)
 
 
 def joint(
-    herd: Herd, data: Any, likelihood: Likelihood, prior: Prior, replica: int, weight: Tensor | None = None
-) -> float:
-    """Log p(data, θ_r), nats."""
+    herd: Herd, data: Any, likelihood: Likelihood, prior: Prior, replica: int, *, weight: Tensor | None = None,
+    free: Tensor | None = None,
+) -> float:  # fmt: skip
+    """log p(data, θ_r), nats; of the free coordinates given the others, where some are held fixed."""
     rows = log_likelihoods(herd, data, likelihood, replica)
     params, hyper = replica_params(herd, replica), hyper_of(herd, prior, replica)
+    if free is not None:
+        where = layout(herd.params)
+        held = torch.ones(where.size, dtype=torch.bool)
+        held[free] = False
+        index = flat_index(where)
+        params = {n: t for n, t in params.items() if not bool(held[index(n)].all())}
     return float(log_joint(rows, None if weight is None else weight.double(), prior, params, hyper))
 
 

@@ -182,7 +182,10 @@ class Laplace:
                     notes=(Status.INDEFINITE.value,),
                 )  # fmt: skip
             spreads.append(precision)
-            values.append(laplace_evidence(joint(models, run.data, run.likelihood, prior, r, weight), precision))
+            own = joint(
+                models, run.data, run.likelihood, prior, r, weight=weight, free=precision.free
+            )
+            values.append(laplace_evidence(own, precision))
         return self._approximation(models, prior, tuple(spreads), values, found, len(run.data))
 
     def _approximation(

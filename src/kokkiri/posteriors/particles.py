@@ -1,19 +1,22 @@
-"""A posterior that is a weighted set of parameter vectors: a point is one, an ensemble a few."""
+"""A posterior as a weighted set of parameter vectors, each with a Gaussian around it or none."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kokkiri.data.core import Data, Inputs, Target
+from kokkiri.errors import Unsupported
 from kokkiri.herd import Herd
+from kokkiri.numerics.operators import Blocks, gaussian_log_density
 from kokkiri.numerics.random import generator
-from kokkiri.records import Record
-from kokkiri.types import Likelihood, Prior
+from kokkiri.records import Evidence, Record
+from kokkiri.training.flat import flatten, layout
+from kokkiri.types import Likelihood, Params, Prior
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,13 @@ def form(data: Data) -> Form:
 
 @dataclass(frozen=True)
 class Particles:
-    """p(params | data) ~ sum_r exp(log_weight_r) delta(params - params_r).
+    """p(params | data) ~ sum_r exp(log_weight_r) N(params | params_r, precision_r⁻¹), or points where there is no precision.
 
-    herd: the R parameter vectors. log_weight: (R,), normalised, nats. likelihood: in the target's own units.
-    Its spread is that of its particles: a Point has none, and reports no ignorance of the model.
+    herd: the R centres; its `hyper` holds what evidence chose for each. log_weight: (R,), normalised, nats. likelihood: in
+    the target's own units. precision: of each Gaussian, over the flat vector of parameters. linear: predictions linearise
+    the network around each centre; else they run it at draws. evidence: log p(data), where it is known.
+    draws: "" where draws come from the Gaussians; "dropout": masks of the network's own dropout.
+    A Point has no spread, and reports no ignorance of the model.
     """
 
     herd: Herd
@@ -48,17 +54,55 @@ class Particles:
     form: Form
     record: Record
     facts: Mapping[str, Any] = field(default_factory=dict)  # what a page needs beside: evaluation, comparison
+    precision: tuple[Blocks, ...] = ()
+    linear: bool = False
+    evidence: Evidence | None = None
+    draws: str = ""
 
     def __repr__(self) -> str:
-        kind = "Point" if len(self.herd) == 1 else f"Ensemble of {len(self.herd)}"
+        many = len(self.herd)
+        kind = "Point" if many == 1 else f"Ensemble of {many}"
+        if self.precision:
+            kind = "Gaussian" if many == 1 else f"Mixture of {many} Gaussians"
+        if self.draws:
+            kind = self.draws.capitalize()
         size = sum(t[0].numel() for t in self.herd.params.values())
         return f"{kind}({type(self.herd.network).__name__}, {size:,} parameters, {self.likelihood!r})"
 
     def draw(self, n: int, *, seed: int) -> Herd:
-        """N parameter vectors, drawn with replacement by weight."""
+        """N parameter vectors: a centre by weight, and a step from it. Parameters that are held fixed do not move."""
+        if self.draws == "dropout":
+            from kokkiri.posteriors.dropout import masked
+
+            return masked(self.herd, n, seed=seed)
         rows = torch.multinomial(self.log_weight.exp(), n, replacement=True, generator=generator(seed, "draw"))
-        return self.herd[rows]
+        some = replace(self.herd, hyper={})[rows]
+        if not self.precision:
+            return replace(some, axes={"draw": n})
+        where = layout(some.params)
+        flat = flatten(some.params, where)
+        for r in rows.unique().tolist():
+            mine = (rows == r).nonzero()[:, 0]
+            step = self.precision[r].sample(len(mine), generator(seed, "step of a draw", r))
+            flat[mine] += step.to(flat)
+        return replace(some, params={n: t.clone() for n, t in where.views(flat).items()}, axes={"draw": n})
 
     def bound(self) -> Likelihood:
         """The likelihood with each particle's own noise, (R,) each."""
         return self.likelihood.bind(self.herd.likelihood_params())
+
+    def log_prob(self, params: Params) -> Tensor:
+        """Log density of one model's parameters, () nats: a posterior is a prior for what comes next.
+
+        Raises Unsupported for points, whose density is no number.
+        """
+        if not self.precision:
+            raise Unsupported(
+                "points have no density", needs="a posterior with a spread", found=repr(self),
+                fix="posterior=kk.Laplace()",
+            )  # fmt: skip
+        where = layout(self.herd.params)
+        flat = torch.cat([params[n].reshape(-1).double() for n in where.names])
+        centres = flatten(self.herd.params, where).double()
+        each = [gaussian_log_density(p, flat - c) for p, c in zip(self.precision, centres, strict=True)]
+        return torch.logsumexp(torch.stack(each) + self.log_weight, 0)
