@@ -134,6 +134,21 @@ def test_a_stretched_mixture_is_the_distribution_of_mean_plus_factor_times_the_r
     torch.testing.assert_close(mended.log_prob(y), expected, rtol=1e-8, atol=1e-8)
 
 
+def test_what_a_component_does_not_know_is_stretched_with_the_rest():
+    said, _ = numbers(9, 3)
+    within = 0.3 * said.components.variance
+    said = Mixture(said.components, said.log_weights, torch.tensor(5.0), torch.tensor(2.0), within)
+    mended = recalibrated(said, 1.7)
+    assert (said.epistemic > 4 * 0.1 * said.components.variance.amin(0)[:, 0]).all()
+    torch.testing.assert_close(mended.epistemic, 1.7**2 * said.epistemic, **EXACT)
+    torch.testing.assert_close(mended.aleatoric, 1.7**2 * said.aleatoric, **EXACT)
+    torch.testing.assert_close(out_of_distribution(mended), out_of_distribution(said), **EXACT)
+    alone = Mixture(Normal(*(t[:1] for t in said.components)), torch.zeros(1), within=within[:1])
+    torch.testing.assert_close(
+        out_of_distribution(alone), torch.full((9,), (0.3 / 0.7) ** 0.5, dtype=torch.float64), **EXACT
+    )
+
+
 def test_counts_cannot_be_stretched_and_say_what_can_be_had_instead():
     with pytest.raises(Unsupported, match="conformal_intervals"):
         recalibration_for(Poisson().predictive(torch.zeros(1, 5, 1)), torch.ones(5))

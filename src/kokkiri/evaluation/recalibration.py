@@ -83,8 +83,8 @@ def recalibrated(predictive: Predictive, factor: float | Tensor) -> Predictive:
     weights = mixture.log_weights.exp().reshape(-1, 1, 1)
     centre = (weights * parts.location).sum(0)
     parts = parts._replace(location=centre + c * (parts.location - centre), log_scale=parts.log_scale + c.log())
-    within = getattr(mixture, "within", None)  # variance inside the components
-    return replace(mixture, components=parts, **({} if within is None else {"within": c**2 * within}))
+    within = None if mixture.within is None else c**2 * mixture.within
+    return replace(mixture, components=parts, within=within)
 
 
 def log_probabilities(predictive: Predictive) -> Tensor:
