@@ -23,10 +23,11 @@ from kokkiri.numerics.random import philox
 class Mixture:
     """p(y) = sum_s w_s p(y | draw s) for B inputs of T targets each; results are (B,) where T = 1 and (B, T) elsewhere.
 
-    components: tensors (S, B, T). log_weights: (S,), normalised. within: (S, B, T), how much of each component's variance
-    is ignorance of the parameters rather than noise, where a component is itself an average over them (in units of z²;
-    rows of a sample are then drawn apart from one another in that part). y = shift + scale · z, where z is what the components
-    are about, (T,) or () each: kept apart so that a target near 10⁹ with a spread of 10⁻³ loses no digits.
+    components: tensors (S, B, T). log_weights: (S,), normalised. within: (S, B, T), how much of each component's
+    variance is ignorance of the parameters rather than noise, where a component is itself an average over them (in
+    units of z²; rows of a sample are then drawn apart from one another in that part). y = shift + scale · z, where z is
+    what the components are about, (T,) or () each: kept apart so that a target near 10⁹ with a spread of 10⁻³ loses no
+    digits.
     Given a draw, targets are independent; moments, cdf and quantiles are those of each target by itself.
 
     >>> from kokkiri.likelihoods import Gaussian

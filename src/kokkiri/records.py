@@ -19,13 +19,13 @@ class Status(Enum):
         "(b) The learning rate is too small: raise --lr."
     )
     INDEFINITE = (
-        "the curvature is not finite or not positive: no posterior was made, and the networks are points. (a) The network "
-        "is not at a mode: raise --steps. (b) Outputs overflow: --clip 1, or look at extreme columns. (c) A precision "
-        "is zero: use a Normal prior."
+        "the curvature is not finite or not positive: no posterior was made, and the networks are points. (a) The "
+        "network is not at a mode: raise --steps. (b) Outputs overflow: --clip 1, or look at extreme columns. (c) A "
+        "precision is zero: use a Normal prior."
     )
     INFINITE_EVIDENCE = (
-        "the evidence is not finite, and chose nothing. (a) The prior is improper: use kk.Normal(1.0). (b) A likelihood "
-        "gives some row probability zero: use one with heavier tails."
+        "the evidence is not finite, and chose nothing. (a) The prior is improper: use kk.Normal(1.0). (b) A "
+        "likelihood gives some row probability zero: use one with heavier tails."
     )
     NOISE_COLLAPSED = (
         "the noise fell to its lower limit: the network passes through every target. (a) A column gives the target "
@@ -71,7 +71,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the configurations that `fit` tried, how it did on rows it had not seen (nats per row), and its evidence."""
+    """A configuration that `fit` tried, how it did on rows it had not seen (nats per row), and its evidence."""
 
     name: str
     held_out: float

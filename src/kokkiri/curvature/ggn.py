@@ -2,8 +2,8 @@
 
     G = sum_n w_n J_nᵀ Λ_n J_n      J_n = d f(x_n) / dθ (C, P),  Λ_n = -E d² log p(y | f) / df² (C, C)
 
-For likelihoods whose Hessian does not depend on y (Gaussian, Bernoulli, categorical, Poisson) this is the Hessian of a model
-that is linear in θ around the mode (Martens 2020, section 8). What the likelihood itself learns has its own small
+For likelihoods whose Hessian does not depend on y (Gaussian, Bernoulli, categorical, Poisson) this is the Hessian of a
+model that is linear in θ around the mode (Martens 2020, section 8). What the likelihood itself learns has its own small
 block, the Hessian; it is orthogonal to the outputs for locations and scales.
 """
 
@@ -161,7 +161,7 @@ class _Walk:
                 root = root @ signs / math.sqrt(self.columns)
             if weight is not None:
                 root = root * weight.to(root).sqrt()[:, None, None]
-            return root if self.scale == 1.0 else root * math.sqrt(self.scale)
+            return root * math.sqrt(self.scale)
 
         return columns
 
@@ -215,7 +215,8 @@ def wanted(module: nn.Module, layers: Sequence[str] | None, x: Any) -> tuple[str
     if not chosen:
         raise UsageError(
             f"no trained parameter belongs to {', '.join(prefixes)}", needs="names of layers, or 'last'",
-            found="there are: " + ", ".join(names[:8]) + (" …" if len(names) > 8 else ""), fix=f"layers=({names[-1]!r},)",
+            found="there are: " + ", ".join(names[:8]) + (" …" if len(names) > 8 else ""),
+            fix=f"layers=({names[-1]!r},)",
         )  # fmt: skip
     return chosen
 
@@ -299,7 +300,7 @@ def _in_structure(walk: _Walk, structure: Structure, where: Layout) -> tuple[lis
         walk(sums.add)
         return [(index(g), b.to(cpu), [replace(k, exact=False)]) for g, b, k in sums.blocks()], None
     if isinstance(structure, Kronecker):
-        sums = KroneckerSums(plan)
+        sums = KroneckerSums(plan, apart=not structure.corrected)
         walk(sums.add)
         found = sums.blocks()
         if structure.corrected:

@@ -1,11 +1,11 @@
 """What a pass yields of each group of parameters: the inputs of its maps, and gradients of K columns at their outputs.
 
-A gradient of datum b and column k with respect to an affine map is G = sum_t g_t a_tᵀ over the T places where the map is
-used (pixels, words, calls); everything that structures and predictions need are sums of squares of such G, and most of
-them never form one.
+A gradient of datum b and column k with respect to an affine map is G = sum_t g_t a_tᵀ over the T places where the map
+is used (pixels, words, calls); everything that structures and predictions need are sums of squares of such G, and most
+of them never form one.
 
-Shape letters beside the usual: K columns, T places of a shared weight, G groups of a grouped convolution, o and i outputs
-and inputs of a map.
+Shape letters beside the usual: K columns, T places of a shared weight, G groups of a grouped convolution, o and i
+outputs and inputs of a map.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A table of V vectors: token (B, T) row numbers, -1 for what counts nothing; g (B, K, T, D). Coordinates (V, D)."""
+    """A table of V vectors: token (B, T) row numbers, -1: counts nothing; g (B, K, T, D). Coordinates (V, D)."""
 
     token: Tensor
     g: Tensor
@@ -209,8 +209,8 @@ class Lookup:
 
     def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of every pair of datum and token that occurs: which datum, which token, the sum (K, D) of its gradients."""
-        b, t = self.token.shape
-        pair = torch.arange(b, device=self.token.device)[:, None] * (self.rows + 1) + self.token + 1
+        datum = torch.arange(len(self.token), device=self.token.device)
+        pair = datum[:, None] * (self.rows + 1) + self.token + 1
         unique, inverse = pair.reshape(-1).unique(return_inverse=True)
         flat = self.g.movedim(2, 1).flatten(0, 1)  # (B T, K, D)
         total = flat.new_zeros(len(unique), *flat.shape[1:]).index_add_(0, inverse, flat)

@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network's curvature is collected. calls: the kinds and names of all calls, in order; rules: where data lie."""
+    """How a network's curvature is collected. calls: kinds and names of all calls, in order; rules: where data lie."""
 
     groups: tuple[Group, ...]
     calls: tuple[tuple[str, str, str], ...] = ()
@@ -105,7 +105,7 @@ def run(module: nn.Module, x: Any, *, copies: bool) -> tuple[Tape, Tensor]:
 
 
 def piece(group: Group, plan: Plan, uses: Sequence[Use], grads: Sequence[Tensor | None], rows: int) -> Piece:
-    """A group's piece from one pass: uses and the gradients (K, ...) at their outputs; None where nothing depends on it."""
+    """A group's piece from one pass: uses, and gradients (K, ...) at their outputs; None: nothing depends on it."""
     shaped = [_zeros(use, g, grads) for use, g in zip(uses, grads, strict=True)]
     mine = [(uses[i], shaped[i], plan.rules[i]) for i in group.uses]
     name = group.names[0]

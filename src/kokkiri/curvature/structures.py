@@ -47,10 +47,11 @@ class Diagonal:
 class Kronecker:
     """For each affine map B ⊗ A, scaled to the exact trace (Martens & Grosse 2015, eq. 1; George et al. 2018).
 
-    A sums a aᵀ, B sums g gᵀ. A weight that is shared over T places is treated as T data (expand) or as one datum with summed
-    gradients and averaged inputs (reduce; Eschenhagen et al. 2023, eqs. 17 and 22), whichever is nearer to the exact trace on
-    the first rows. corrected: a second pass finds the exact diagonal in the eigenbasis (EKFAC; George et al. 2018, eq. 6).
-    Gains, biases of their own and parameters without a form get a full block up to 256 coordinates, else the diagonal.
+    A sums a aᵀ, B sums g gᵀ. A weight that is shared over T places is treated as T data (expand) or as one datum with
+    summed gradients and averaged inputs (reduce; Eschenhagen et al. 2023, eqs. 17 and 22), whichever is nearer to the
+    exact trace on the first rows. corrected: a second pass finds the exact diagonal in the eigenbasis (EKFAC; George et
+    al. 2018, eq. 6). Gains, biases of their own and parameters without a form get a full block up to 256 coordinates,
+    else the diagonal.
     """
 
     corrected: bool = False
@@ -187,6 +188,7 @@ class KroneckerSums:
     """Accumulates A and B of every affine group; of the others a full block where it is small, else the diagonal."""
 
     plan: Plan
+    apart: bool = True
     factors: dict[str, Factors] = field(default_factory=dict)
     matrices: dict[str, Tensor] = field(default_factory=dict)
     diagonals: dict[str, Tensor] = field(default_factory=dict)
@@ -218,8 +220,10 @@ class KroneckerSums:
                     f"shared weight: {'reduce' if f.reduce else 'expand'}, trace set on {min(f.rows, PROBE_ROWS)} rows"
                 )
                 exact = f.rows == 1 and not shared
+                left, right = f.product()
+                apart = self.apart and len(left) == 1  # a product of its own can be added to others without loss
                 out.append((
-                    g, operators.kronecker(*f.product()),
+                    g, operators.kronecker_sum([(left[0], right[0])]) if apart else operators.kronecker(left, right),
                     Exactness(g.label, size, "kronecker", exact, note if shared else "", f.ratio),
                 ))  # fmt: skip
         return out

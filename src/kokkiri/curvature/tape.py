@@ -49,7 +49,7 @@ class Tape(TorchFunctionMode):
         self.opaque: set[str] = set()
         self.copies = copies
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # ruff: ignore[bad-dunder-method-name] - torch's
         kwargs = kwargs or {}
         if isinstance(func, FunctionType) and func.__module__ == "torch.nn.functional":  # made of others: watch those
             with self:
@@ -140,7 +140,8 @@ class Tape(TorchFunctionMode):
                 if given(5, "training"):
                     return None  # data feel one another
                 flat = torch.batch_norm(
-                    x, None, None, args[3], args[4], training=False, momentum=0.0, eps=given(7, "eps"), cudnn_enabled=False
+                    x, None, None, args[3], args[4], training=False, momentum=0.0, eps=given(7, "eps"),
+                    cudnn_enabled=False,
                 )  # fmt: skip
                 weight, bias = given(1, "weight"), given(2, "bias")
         return self._use("scale", weight, bias, flat.movedim(1, -1), out, {"last": 0})

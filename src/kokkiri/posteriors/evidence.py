@@ -72,7 +72,7 @@ def joint(
     herd: Herd, data: Any, likelihood: Likelihood, prior: Prior, replica: int, *, weight: Tensor | None = None,
     free: Tensor | None = None,
 ) -> float:  # fmt: skip
-    """log p(data, θ_r), nats; of the free coordinates given the others, where some are held fixed."""
+    """Log p(data, θ_r), nats; of the free coordinates given the others, where some are held fixed."""
     rows = log_likelihoods(herd, data, likelihood, replica)
     params, hyper = replica_params(herd, replica), hyper_of(herd, prior, replica)
     if free is not None:
@@ -164,7 +164,10 @@ class EvidenceTuner:
     steps: int = 3
 
     def __repr__(self) -> str:
-        return f"EvidenceTuner({self.structure!r}, start={self.start}, every={self.every}, columns={self.columns})"
+        return (
+            f"EvidenceTuner({self.structure!r}, layers={self.layers}, columns={self.columns}, sample={self.sample}, "
+            f"start={self.start}, every={self.every}, steps={self.steps}, seed={self.seed})"
+        )
 
     def __call__(self, herd: Herd) -> dict[str, Tensor]:
         """New precisions and freedoms, (R,) each; a replica whose curvature is not finite keeps its own."""
@@ -173,8 +176,8 @@ class EvidenceTuner:
         for r in range(len(herd)):
             hyper = hyper_of(herd, self.prior, r)
             found = self._tuned(herd, r, hyper)
-            for n in out:
-                out[n].append(found.get(n, float(hyper[n])))
+            for n, values in out.items():
+                values.append(found.get(n, float(hyper[n])))
         return {n: torch.tensor(v, dtype=torch.float64) for n, v in out.items()}
 
     def _tuned(self, herd: Herd, r: int, hyper: Mapping[str, Any]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kokkiri.curvature import Curvature, Kronecker, Structure, ggn, named
 from kokkiri.curvature.structures import name_of
@@ -46,11 +46,11 @@ class Laplace:
     """p(θ | D) ~ sum_r w_r N(θ_r, (G_r + Λ)⁻¹): a Gaussian around each of `size` modes.
 
     structure: "full", "kronecker", "ekfac", "diagonal", "low-rank", or a value of kk.curvature. layers: None for all,
-    "last", or prefixes of parameter names; the others are held at the mode. tune: when evidence chooses the precisions of
-    the prior and the noise: "during" training, so that the mode belongs to its prior; "after"; "never". groups: one
-    precision for each "layer", each "tensor", or "one". columns: random columns of the likelihood's curvature instead of
-    all of them (1: a Monte-Carlo Fisher). sample: rows that the curvature is estimated from. weights: of several modes,
-    "even", or each its "evidence". starts: precisions that the modes start from, in turn.
+    "last", or prefixes of parameter names; the others are held at the mode. tune: when evidence chooses the precisions
+    of the prior and the noise: "during" training, so that the mode belongs to its prior; "after"; "never". groups: one
+    precision for each "layer", each "tensor", or "one". columns: random columns of the likelihood's curvature instead
+    of all of them (1: a Monte-Carlo Fisher). sample: rows that the curvature is estimated from. weights: of several
+    modes, "even", or each its "evidence". starts: precisions that the modes start from, in turn.
 
     >>> Laplace("kronecker", layers="last")
     Laplace(structure=Kronecker(corrected=False), layers=('last',), ...)
@@ -106,7 +106,8 @@ class Laplace:
     def prepare(self, run: Run) -> Run:
         """A precision for each group, started where `starts` says, and what moves it while the networks are trained.
 
-        Twenty looks, from a tenth of the run to nine tenths. Raises UsageError for priors without a precision to choose.
+        Twenty looks, from a tenth of the run to nine tenths. Raises UsageError for priors without a precision to
+        choose.
         """
         prior = self._grouped(run.prior, run.herd)
         models, tuner = run.herd, None
@@ -162,31 +163,27 @@ class Laplace:
         for r in range(len(models)):
             weight = None if models.weight is None else models.weight[r]
             try:
-                found.append(
-                    ggn(
-                        models, run.data, run.likelihood, self._structure, replica=r, layers=self._layers,
-                        columns=self.columns, sample=self.sample, weight=weight, seed=run.plan.seed,
-                    )
-                )  # fmt: skip
+                curvature = self._curvature(models, run, r, weight)
                 if self.tune == "after" and isinstance(prior, GroupedNormal):
-                    for g, p in self._after(models, prior, r, found[-1].matrix).items():
+                    for g, p in self._after(models, prior, r, curvature.matrix).items():
                         hyper[PREFIX + g][r] = p
                     models = replace(models, hyper=hyper)
-                precision = found[-1].matrix.plus(prior_precision(models, prior, r))
-                log_volume = float(precision.logdet())
-            except ValueError:
-                log_volume = math.nan
-            if not math.isfinite(log_volume):
-                return Approximation(
-                    models, even(len(models)), prior=prior, status=Status.INDEFINITE, exact="points: no curvature",
-                    notes=(Status.INDEFINITE.value,),
-                )  # fmt: skip
+            except ValueError:  # not finite
+                return _points(models, prior)
+            precision = _sharpened(curvature.matrix, prior_precision(models, prior, r))
+            if not bool(precision.logdet().isfinite()):
+                return _points(models, prior)
+            found.append(curvature)
             spreads.append(precision)
-            own = joint(
-                models, run.data, run.likelihood, prior, r, weight=weight, free=precision.free
-            )
+            own = joint(models, run.data, run.likelihood, prior, r, weight=weight, free=precision.free)
             values.append(laplace_evidence(own, precision))
         return self._approximation(models, prior, tuple(spreads), values, found, len(run.data))
+
+    def _curvature(self, models: Herd, run: Run, r: int, weight: Tensor | None) -> Curvature:
+        return ggn(
+            models, run.data, run.likelihood, self._structure, replica=r, layers=self._layers, columns=self.columns,
+            sample=self.sample, weight=weight, seed=run.plan.seed,
+        )  # fmt: skip
 
     def _approximation(
         self,
@@ -224,6 +221,23 @@ class Laplace:
         indices = {g: i for g, i in group_indices(models, prior, free).items() if len(i)}
         hyper = hyper_of(models, prior, r)
         return precisions(matrix, theta, {g: float(hyper[PREFIX + g]) for g in indices}, indices, steps=100)[0]
+
+
+def _points(models: Herd, prior: Prior) -> Approximation:
+    return Approximation(
+        models, even(len(models)), prior=prior, status=Status.INDEFINITE, exact="points: no curvature",
+        notes=(Status.INDEFINITE.value,),
+    )  # fmt: skip
+
+
+def _sharpened(matrix: Blocks, precision: Tensor) -> Blocks:
+    try:
+        return matrix.plus(precision)
+    except ValueError as error:
+        raise UsageError(
+            "the prior's precision differs within a layer too large for that", needs="one precision for a layer",
+            found=str(error), fix="Laplace(groups='layer'), or structure='diagonal'",
+        ) from error  # fmt: skip
 
 
 def _said(found: Curvature, name: str) -> str:

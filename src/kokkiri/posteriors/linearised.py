@@ -1,4 +1,4 @@
-"""Predictions of Gaussians around modes, through the network linearised there; no Jacobian is formed where factors serve.
+"""Predictions of Gaussians around modes, through the network linearised there; no Jacobian where factors serve.
 
     f(x; θ) ~ f(x; θ_r) + J_r(x) (θ - θ_r)   =>   f | x ~ N(f_r(x), J_r H_r⁻¹ J_rᵀ)      (Immer et al. 2021a, eq. 7)
 
@@ -95,16 +95,16 @@ def averaged(
     """
     full = covariance.ndim == 4
     variance = covariance.diagonal(dim1=2, dim2=3) if full else covariance
-    if hasattr(likelihood, "marginal") and (found := likelihood.marginal(mean, variance, log_weight)) is not None:
+    closed = getattr(likelihood, "marginal", None)
+    if closed is not None and (found := closed(mean, variance, log_weight)) is not None:
         return found
     if integral == "probit":
         return _probit(mean, variance, log_weight)
-    r, b, c = mean.shape
-    if c == 1:
+    if mean.shape[2] == 1:
         nodes, weights = _hermite(NODES)
         z = nodes.to(mean)[None, :, None, None] * variance.clamp(min=0).sqrt()[:, None]
     else:
-        nodes, weights = _quasi_normal(POINTS, c)
+        nodes, weights = _quasi_normal(POINTS, mean.shape[2])
         z = nodes.to(mean) @ _root(covariance).mT if full else nodes.to(mean) * variance.clamp(min=0).sqrt()[:, :, None]
         z = z.transpose(1, 2)  # (R, S, B, C)
     outputs = (mean[:, None] + z).flatten(0, 1)
@@ -142,7 +142,7 @@ def _hermite(n: int) -> tuple[Tensor, Tensor]:
 
 
 def _quasi_normal(n: int, dimensions: int) -> tuple[Tensor, Tensor]:
-    """(n, D) scrambled Sobol points as standard normals, in pairs ± so that odd moments vanish, scaled to variance one."""
+    """(n, D) scrambled Sobol points as normals, in pairs ± so that odd moments vanish, scaled to variance one."""
     half = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=11).draw(n // 2, dtype=torch.float64)
     z = torch.erfinv(2 * half.clamp(1e-6, 1 - 1e-6) - 1) * math.sqrt(2)
     z = z / z.square().mean(0).sqrt()

@@ -1,7 +1,7 @@
 """What a way to approximate a posterior must offer, and what it is given.
 
-A recipe says how many networks are trained, may change the run before it begins (its prior, its optimizer, its schedule; a
-tuner, a keeper of moments), and makes of the trained herd an `Approximation`.
+A recipe says how many networks are trained, may change the run before it begins (its prior, its optimizer, its
+schedule; a tuner, a keeper of moments), and makes of the trained herd an `Approximation`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that was made. herd: the trained networks, their precisions in `hyper`. kept: what `keep` gave, in order."""
+    """A run that was made. herd: the trained networks, precisions in `hyper`. kept: what `keep` gave, in order."""
 
     herd: Herd
     run: Run
@@ -53,8 +53,9 @@ class Trained:
 class Approximation:
     """sum_r exp(log_weight_r) N(θ | herd_r, precision_r⁻¹). precision: one for each replica, or () for points.
 
-    linear: whether predictions linearise the network around each replica, as a Gaussian around a mode asks for; else they
-    run it at draws. prior: where evidence moved it. exact: what is exact and what approximate, a sentence for the record.
+    linear: whether predictions linearise the network around each replica, as a Gaussian around a mode asks for; else
+    they run it at draws. prior: where evidence moved it. exact: what is exact and what approximate, a sentence for the
+    record.
     """
 
     herd: Herd

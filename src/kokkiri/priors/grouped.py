@@ -43,7 +43,8 @@ class GroupedNormal:
         if wrong or not self.precisions:
             raise UsageError(
                 "GroupedNormal got " + (f"precision {wrong[0][1]!r} for {wrong[0][0]!r}" if wrong else "no groups"),
-                needs="a finite precision > 0 for each group", fix="GroupedNormal((('hidden.0', 1.0), ('output', 1.0)))",
+                needs="a finite precision > 0 for each group",
+                fix="GroupedNormal((('hidden.0', 1.0), ('output', 1.0)))",
             )  # fmt: skip
 
     def hyperparameters(self) -> dict[str, Tensor]:
