@@ -34,14 +34,16 @@ class Waiting(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What one factorisation gives. precision, factor: Λ (..., D, D) and its lower Cholesky factor; mean: (..., D, T).
+    """The lower Cholesky factor of Λ, (..., D, D); the posterior mean, and that less the prior's, (..., D, T)."""
 
-    log_ratio: log |Λ| - log |Λ₀|, (...,). residual: (..., T), as `linear_priors` has it.
-    """
-
-    precision: Tensor
     factor: Tensor
     mean: Tensor
+    move: Tensor
+
+
+class Quality(NamedTuple):
+    """log_ratio: log |Λ| - log |Λ₀|, (...,). residual: (..., T), as `linear_priors` has it."""
+
     log_ratio: Tensor
     residual: Tensor
 
@@ -115,6 +117,18 @@ class LinearGaussian:
         return self._cache["solution"]
 
     @property
+    def quality(self) -> Quality:
+        """What evidence and noise are made of, once for each value. Raises NotPositiveDefinite."""
+        if "quality" not in self._cache:
+            self._cache["quality"] = _judge(self.solution, self.statistics, self.prior, self.noise)
+        return self._cache["quality"]
+
+    @property
+    def precision(self) -> Tensor:
+        """Λ, (..., D, D); with an unknown noise, in units of 1/σ²."""
+        return self.prior.plus(self.noise.unit, self.statistics.gram)
+
+    @property
     def mean(self) -> Tensor:
         """E[w], (..., D, T)."""
         return self.solution.mean
@@ -127,13 +141,12 @@ class LinearGaussian:
     @property
     def log_evidence(self) -> Tensor:
         """Log p(y), (..., T) nats: the density of all rows before any was seen. -∞ for an improper prior."""
-        s = self.solution
-        return self.noise.log_evidence(self.statistics.n, s.log_ratio, s.residual)
+        return self.noise.log_evidence(self.statistics.n, *self.quality)
 
     @property
     def posterior_noise(self) -> Noise:
         """What is known of the noise after the rows."""
-        return self.noise.after(self.statistics.n, self.solution.residual)
+        return self.noise.after(self.statistics.n, self.quality.residual)
 
     def predict(self, phi: Tensor) -> Normal | StudentT:
         """The density of new targets at phi (..., B, D), each by itself: parameters that broadcast to (..., B, T)."""
@@ -155,9 +168,10 @@ class LinearGaussian:
 
         Its evidence is log p(new | old). Rows that were condensed can no longer be removed.
         """
-        s, old = self.solution, self.statistics
-        empty = Statistics.empty(old.features, old.targets, leading=tuple(s.residual.shape[:-1]), like=s.mean)
-        return LinearGaussian(empty, Full(s.precision, s.mean, s.factor), self.posterior_noise)
+        s, noise = self.solution, self.posterior_noise
+        *leading, features, targets = s.mean.shape
+        empty = Statistics.empty(features, targets, leading=tuple(leading), like=s.mean)
+        return LinearGaussian(empty, Full(self.precision, s.mean, s.factor), noise)
 
     def log_joint(self, phi: Tensor, y: Tensor, weights: Weights = None) -> Tensor:
         """Log p(new rows | old rows), all together: (..., T) nats; with the old evidence it adds up to the new one."""
@@ -182,15 +196,17 @@ def _added(base: Statistics, waiting: tuple[Waiting, ...]) -> Statistics:
 
 def _solve(statistics: Statistics, prior: Prior, noise: Noise) -> Solution:
     """The mean, Λ⁻¹ (Λ₀ m₀ + unit Φᵀ W y), by way of y - Φ m₀: the move from a good guess keeps digits."""
-    rest = statistics if prior.mean is None else statistics.shifted(prior.mean)
-    unit = noise.unit[..., None, None]
-    precision = prior.plus(noise.unit, rest.gram)
-    factor = cholesky(precision, "the precision of a posterior")
-    half = torch.linalg.solve_triangular(factor, unit * rest.moment, upper=False)
+    unit, moment = noise.unit, statistics.moment
+    factor = cholesky(prior.plus(unit, statistics.gram), "the precision of a posterior")
+    pull = moment if prior.mean is None else moment - statistics.gram @ prior.mean
+    half = torch.linalg.solve_triangular(factor, unit[..., None, None] * pull, upper=False)
     move = torch.linalg.solve_triangular(factor.mT, half, upper=True)
-    # residual in a form whose error is of second order in the error of the solution
-    image = rest.gram @ move - 2 * rest.moment
-    error = (rest.square + (move * image).sum(-2)).clamp(min=0)
-    residual = unit.squeeze(-1) * error + (move * prior.mv(move)).sum(-2)
-    log_ratio = log_determinant(factor) - prior.log_determinant(statistics.features)
-    return Solution(precision, factor, move if prior.mean is None else prior.mean + move, log_ratio, residual)
+    return Solution(factor, move if prior.mean is None else prior.mean + move, move)
+
+
+def _judge(solution: Solution, statistics: Statistics, prior: Prior, noise: Noise) -> Quality:
+    """The residual in a form whose error is of second order in that of the solution."""
+    rest, move = statistics if prior.mean is None else statistics.shifted(prior.mean), solution.move
+    error = (rest.square + (move * (rest.gram @ move - 2 * rest.moment)).sum(-2)).clamp(min=0)
+    residual = noise.unit.unsqueeze(-1) * error + (move * prior.mv(move)).sum(-2)
+    return Quality(log_determinant(solution.factor) - prior.log_determinant(statistics.features), residual)

@@ -43,6 +43,7 @@ class Diagonal:
     def __post_init__(self) -> None:
         precision = self.precision.double()
         object.__setattr__(self, "precision", precision if precision.ndim else precision[None])
+        object.__setattr__(self, "mean", None if self.mean is None else self.mean.double())
         if not bool(((precision >= 0) & precision.isfinite()).all()):
             raise NotPositiveDefinite(
                 "a prior got precisions that are none",
@@ -90,9 +91,12 @@ class Full:
     factor: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", self.precision.double())
+        precision = self.precision.double()
+        object.__setattr__(self, "mean", None if self.mean is None else self.mean.double())
         if self.factor is None:
-            object.__setattr__(self, "factor", cholesky(self.precision, "the precision of a prior"))
+            precision = (precision + precision.mT) / 2
+            object.__setattr__(self, "factor", cholesky(precision, "the precision of a prior"))
+        object.__setattr__(self, "precision", precision)
 
     def plus(self, unit: Tensor, gram: Tensor) -> Tensor:
         """Λ₀ + unit gram, (..., D, D); unit: (...)."""

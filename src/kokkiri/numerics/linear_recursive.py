@@ -12,7 +12,7 @@ one outer product. `LinearGaussian` is faster where rows come in blocks, and can
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,10 +26,10 @@ _SMALL = 192  # up to this many features an outer product costs less than rememb
 _PENDING = 32  # outer products that wait, to be taken out of the table in one matrix product
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Recursive:
+class Recursive(NamedTuple):
     """A linear model after n rows, of D features: its table is `table` - pendingᵀ pending, (D + T, D + T), (k, D + T).
 
+    pending: only where D is large enough for outer products to be dearer than remembering them.
     prior_noise: what was believed of the noise before the rows. unit: its precision, 1 where it is unknown.
     log_ratio: log |Λ| - log |Λ₀|.
 
@@ -44,7 +44,7 @@ class Recursive:
     """
 
     table: Tensor
-    pending: Tensor
+    pending: Tensor | None
     features: int
     prior_noise: Noise
     unit: float
@@ -60,9 +60,9 @@ class Recursive:
         v = self._product(phi)
         v[d:].sub_(y)
         q = weight * self.unit
-        growth = 1 + q * float(torch.dot(phi, v[:d]))
+        growth = 1 + q * torch.dot(phi, v[:d]).item()
         table, pending, scale = self.table, self.pending, q / growth
-        if d <= _SMALL:
+        if pending is None:
             table = torch.addr(table, v, v, alpha=-scale)
         else:
             pending = torch.cat([pending, (v * math.sqrt(scale))[None]])
@@ -80,18 +80,21 @@ class Recursive:
     @property
     def mean(self) -> Tensor:
         """E[w], (D, T)."""
-        return self._whole()[: self.features, self.features :]
+        d = self.features
+        return self._block(slice(0, d), slice(d, None))
 
     @property
     def covariance(self) -> Tensor:
         """Λ⁻¹, (D, D); with an unknown noise, in units of σ²."""
-        return self._whole()[: self.features, : self.features]
+        both = slice(0, self.features)
+        return self._block(both, both)
 
     @property
     def residual(self) -> Tensor:
         """(T,), as `linear_priors` has it."""
         d = self.features
-        return self.pending[:, d:].square().sum(0) - self.table.diagonal()[d:]
+        residual = -self.table.diagonal()[d:]
+        return residual if self.pending is None else residual + self.pending[:, d:].square().sum(0)
 
     @property
     def noise(self) -> Noise:
@@ -110,12 +113,16 @@ class Recursive:
         """(Λ⁻¹ φ, mᵀ φ), (D + T,), in memory of its own."""
         d = self.features
         v = torch.mv(self.table[:, :d], phi)
-        if len(self.pending):
+        if self.pending is not None:
             v.addmv_(self.pending.mT, torch.mv(self.pending[:, :d], phi), alpha=-1)
         return v
 
-    def _whole(self) -> Tensor:
-        return torch.addmm(self.table, self.pending.mT, self.pending, alpha=-1) if len(self.pending) else self.table
+    def _block(self, rows: slice, columns: slice) -> Tensor:
+        """Of the table, with what is pending taken out."""
+        block, waiting = self.table[rows, columns], self.pending
+        if waiting is None:
+            return block
+        return torch.addmm(block, waiting[:, rows].mT, waiting[:, columns], alpha=-1)
 
     def _refusal(self, phi: Tensor, y: Tensor, weight: float) -> ShapeError | UsageError:
         if weight < 0:
@@ -135,7 +142,7 @@ class Recursive:
 
 def recursive(model: LinearGaussian) -> Recursive:
     """A model, as far as it has come, in the form that takes single rows. It is for one model: no leading axes."""
-    s = model.solution
+    s, (log_ratio, residual) = model.solution, model.quality
     if s.mean.ndim != 2:
         raise ShapeError(
             "a recursive model got several models side by side",
@@ -144,6 +151,7 @@ def recursive(model: LinearGaussian) -> Recursive:
             fix="one model at a time",
         )
     features = s.mean.shape[0]
-    table = torch.cat([torch.cat([model.covariance, s.mean], 1), torch.cat([s.mean.mT, -torch.diag(s.residual)], 1)])
+    table = torch.cat([torch.cat([model.covariance, s.mean], 1), torch.cat([s.mean.mT, -torch.diag(residual)], 1)])
     n, unit = float(model.statistics.n), float(model.noise.unit)
-    return Recursive(table, table[:0], features, model.noise, unit, n, float(s.log_ratio))
+    pending = None if features <= _SMALL else table[:0]
+    return Recursive(table, pending, features, model.noise, unit, n, float(log_ratio))
