@@ -60,6 +60,7 @@ from kokkiri.priors import Flat, Normal
 from kokkiri.records import Record, Status
 from kokkiri.training import Dense, Loop, Plan, Stack, train
 from kokkiri.types import Batch
+from kokkiri.updates import update
 from kokkiri.verbs import fit, load, predict, save
 
 __all__ = [
@@ -128,4 +129,5 @@ __all__ = [
     "split",
     "sweep",
     "train",
+    "update",
 ]  # fmt: skip

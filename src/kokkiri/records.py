@@ -83,6 +83,31 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Update:
+    """New data that a posterior has learnt.
+
+    level: exact, local or full. nats: log p(new | old), chained. per_row, se: mean of log p(y_i | x_i, old) over the new
+    rows, each predicted by the posterior as it was, and its standard error. expected: the same of rows that the model
+    had not seen before, where it is known; drift: by how many standard errors the new rows fall short of it. gap: by how
+    many nats the quadratic model missed. sha256: of the encoded rows.
+    """
+
+    source: str
+    sha256: str
+    rows: int
+    level: str
+    nats: float
+    per_row: float
+    se: float
+    expected: float | None = None
+    drift: float | None = None
+    gap: float | None = None
+    exact: bool = False
+    seconds: float = 0.0
+    until: Mapping[str, float] = field(default_factory=dict)  # the last day of each column of dates
+
+
+@dataclass(frozen=True)
 class Record:
     """A run.
 
@@ -104,4 +129,5 @@ class Record:
     curve: Curve = field(default_factory=Curve)
     candidates: tuple[Candidate, ...] = ()
     posterior: str = ""
+    updates: tuple[Update, ...] = ()
     notes: tuple[str, ...] = ()

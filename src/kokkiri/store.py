@@ -27,9 +27,9 @@ from kokkiri.data.encoders import encoder_config, encoder_from_config
 from kokkiri.data.tables import Schema
 from kokkiri.errors import ChecksumError, ModelError, OutputError, Unsupported, nearest
 from kokkiri.herd import Herd
-from kokkiri.posteriors.particles import Form, Particles
 from kokkiri.numerics.operators import packed, unpacked
-from kokkiri.records import Candidate, Curve, Evidence, Record, Status
+from kokkiri.posteriors.particles import Form, Particles
+from kokkiri.records import Candidate, Curve, Evidence, Record, Status, Update
 from kokkiri.training.checkpoints import write_atomically
 
 FORMAT = 2
@@ -72,6 +72,7 @@ def save_model(post: Particles, path: str | Path) -> Path:
     tensors |= {f"params/{n}": t for n, t in post.herd.params.items()}
     tensors |= {f"buffers/{n}": t for n, t in post.herd.buffers.items()}
     tensors |= {f"hyper/{n}": t for n, t in post.herd.hyper.items()}
+    tensors |= {} if post.offset is None else {"offset": post.offset}
     tensors |= {f"encoder/{n}": t for n, t in post.form.encoder.state_dict().items()}
     blocks = []
     for r, precision in enumerate(post.precision):
@@ -151,6 +152,7 @@ def _unpacked(
         bool(spread["linear"]),
         Evidence(**{**evidence, "each": tuple(evidence["each"])}) if evidence is not None else None,
         str(spread["draws"]),
+        tensors.get("offset"),
     )
 
 
@@ -316,4 +318,5 @@ def record_from_page(page: Mapping[str, Any]) -> Record:
         "curve": Curve(tuple(curve["steps"]), rows("train"), rows("held_out"), tuple(curve["best"])),
         "candidates": tuple(Candidate(**c) for c in page["candidates"]),
         "notes": tuple(page["notes"]),
+        "updates": tuple(Update(**u) for u in page["updates"]),
     })

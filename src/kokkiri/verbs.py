@@ -107,7 +107,7 @@ def fit(
     def attempt(configuration: Configuration, *, final: bool = False) -> Outcome:
         i = len(outcomes)
         own = folder / f"candidate-{i}" if folder is not None else None
-        with _progress(configuration.plan.steps, configuration.name, shown=progress) as watch:
+        with progress_bar(configuration.plan.steps, configuration.name, shown=progress) as watch:
             made = run(configuration, data, groups=together, engine=engine, checkpoints=own, watch=watch, stop=stopped)
         outcomes.append(finished(made) if final else made)
         return outcomes[-1]
@@ -290,7 +290,7 @@ def predict(
     batch = lambda index: x[index] if x is not None else data.batch(index).x  # pyright: ignore[reportOptionalMemberAccess]
     rows = torch.arange(total).split(CHUNK)
     if post.linear and post.precision and draws is None:
-        moments = [linearised.output_moments(post.herd, post.precision, batch(index)) for index in rows]
+        moments = [linearised.output_moments(post.herd, post.precision, batch(index), post.offset) for index in rows]
         mean, covariance = (torch.cat(part, 1) for part in zip(*moments, strict=True))
         return linearised.averaged(post.bound(), mean, covariance, post.log_weight, integral=integral)
     herd, weights = post.herd, post.log_weight
@@ -376,7 +376,7 @@ def interruptible() -> Generator[Callable[[], bool], None, None]:
 
 
 @contextlib.contextmanager
-def _progress(steps: int, label: str, *, shown: bool) -> Generator[Callable[[Moment], None] | None, None, None]:
+def progress_bar(steps: int, label: str, *, shown: bool) -> Generator[Callable[[Moment], None] | None, None, None]:
     """What is to be called with every moment of a run."""
     if not shown:
         yield None

@@ -19,7 +19,7 @@ from kokkiri.errors import OutputError, UsageError, nearest
 if TYPE_CHECKING:
     from kokkiri.data.augment import Augment
     from kokkiri.data.core import Data
-    from kokkiri.posteriors import Ensemble, Point
+    from kokkiri.posteriors.recipe import Recipe
 
 CHECKPOINTS = ".checkpoints"
 
@@ -70,7 +70,7 @@ class Fit:
     augment: Annotated[str | None, _text("HOW")] = None
     """Vary training pictures: shift:2, flip, or shift:4,flip."""
     posterior: Annotated[str | None, _text("NAME")] = None
-    """point, or ensemble:5."""
+    """point, ensemble:5, laplace, laplace:full, laplace:ekfac, laplace:full:last, laplace:kronecker:x5."""
     test: Annotated[float, _text("SHARE")] = 0.2
     """Share of the rows set apart for the report."""
     split: Annotated[str | None, _text("HOW")] = None
@@ -222,24 +222,32 @@ def _all_or_nothing(out: Path) -> Generator[Path, None, None]:
                 folder.rmdir()  # only while it is empty
 
 
-def posterior_named(text: str) -> Point | Ensemble:
-    """point, ensemble, ensemble:5.
+def posterior_named(text: str) -> Recipe:
+    """point, ensemble:5, laplace, laplace:ekfac, laplace:full:last, laplace:kronecker:x5 (a mixture around five modes).
 
     >>> posterior_named("ensemble:3")
     Ensemble(size=3, folds=5)
+    >>> posterior_named("laplace:full:last")
+    Laplace(structure=Full(), layers=('last',), ...)
     """
-    from kokkiri.posteriors import Ensemble, Point
+    from kokkiri.curvature.structures import NAMES
+    from kokkiri.posteriors import Ensemble, Laplace, Point
 
-    kind, _, size = text.partition(":")
-    if kind == "point" and not size:
+    kind, *parts = text.split(":")
+    if kind == "point" and not parts:
         return Point()
-    if kind == "ensemble" and (not size or size.isdigit()):
-        return Ensemble(int(size or 5))
+    if kind == "ensemble" and (not parts or (len(parts) == 1 and parts[0].isdigit())):
+        return Ensemble(int(parts[0]) if parts else 5)
+    known = {"last", *NAMES}
+    if kind == "laplace" and all(p in known or (p[:1] == "x" and p[1:].isdigit()) for p in parts):
+        structure = next((p for p in parts if p in NAMES), "kronecker")
+        size = next((int(p[1:]) for p in parts if p not in known), 1)
+        return Laplace(structure, layers="last" if "last" in parts else None, size=size)
     raise UsageError(
         f"there is no posterior {text!r}",
-        needs="point, or ensemble:5",
+        needs="point, ensemble:5, laplace, laplace:STRUCTURE, laplace:STRUCTURE:last, laplace:STRUCTURE:x5",
         found=text,
-        fix=nearest(kind, ["point", "ensemble"]),
+        fix=nearest(kind, ["point", "ensemble", "laplace"]) if kind != "laplace" else "STRUCTURE is " + ", ".join(NAMES),
     )
 
 

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kokkiri.cli.graph import Graph
     from kokkiri.cli.predict import Predict
     from kokkiri.cli.show import Show
+    from kokkiri.cli.update import Update
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"kokkiri {version('kokkiri')}\n")
         return 0
     commands = tyro.extras.SubcommandApp()
-    for name, command in {"fit": Fit, "predict": Predict, "show": Show, "graph": Graph, "data": Data}.items():
+    parts = {"fit": Fit, "predict": Predict, "update": Update, "show": Show, "graph": Graph, "data": Data}
+    for name, command in parts.items():
         commands.command(command, name=name)
     try:
         config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)

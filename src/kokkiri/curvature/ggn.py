@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.curvature.collect import Collector, Columns, collector
+from kokkiri.curvature.pieces import Piece
 from kokkiri.curvature.plan import PROBE, Plan
+from kokkiri.curvature.probe import run
 from kokkiri.curvature.structures import (
     CorrectedSums,
     Diagonal,
@@ -82,13 +84,15 @@ def ggn(
     budget: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    offset: Tensor | None = None,
 ) -> Curvature:
     """The curvature of one replica's log-likelihood, summed over data.
 
     layers: prefixes of parameter names; the others are held fixed. ("last",) is the last affine map. columns: so many
     random combinations of the C columns of Λ's square root instead of all (1: a Monte-Carlo Fisher; unbiased). sample:
     so many random rows, counted N / n times each. weight: (N,). budget: bytes for what a chunk of rows needs (default:
-    twice a training step, at least 64 MB). Raises Unsupported for outputs that are not (B, C).
+    twice a training step, at least 64 MB). offset: (P,), for a network that is linearised at the replica and has moved so
+    far from it: Λ is that of the outputs f + J offset. Raises Unsupported for outputs that are not (B, C).
 
     >>> import kokkiri as kk
     >>> from kokkiri.curvature import ggn
@@ -112,7 +116,7 @@ def ggn(
     size = chunk_rows(
         module, some.plan, x, columns=k or 10, budget=budget, dense=not isinstance(structure, Kronecker | Diagonal)
     )
-    walk = _Walk(some, data, bound, rows, weight, scale, columns, size, seed, torch.device(device))
+    walk = _Walk(some, data, bound, rows, weight, scale, columns, size, seed, torch.device(device), offset)
     found, factors = _in_structure(walk, structure, where)
     parts = [(index, block) for index, block, _ in found]
     known = [k for _, _, ks in found for k in ks]
@@ -138,12 +142,17 @@ class _Walk:
     size: int
     seed: int
     device: torch.device
+    offset: Tensor | None = None
 
     def __call__(self, show: Callable[..., None]) -> None:
         """Calls `show(pieces)` for every chunk."""
         for i, index in enumerate(self.rows.split(self.size)):
             x, _ = self.batch(index)
-            show(self.collect(x, self._columns(index, i))[2])
+            if self.offset is None:
+                show(self.collect(x, self._columns(index, i))[2])
+            else:
+                out, pieces = tangent(self.collect, x, self.offset)
+                show({name: piece.mixed(self._columns(index, i)(out)) for name, piece in pieces.items()})
 
     def batch(self, index: Tensor) -> tuple[Any, Tensor]:
         """Inputs and targets on the device."""
@@ -164,6 +173,19 @@ class _Walk:
             return root * math.sqrt(self.scale)
 
         return columns
+
+
+def tangent(collect: Collector, x: Any, offset: Tensor) -> tuple[Tensor, dict[str, Piece]]:
+    """Outputs f + J offset (B, C) of the linearised network, and pieces whose K columns are the outputs themselves."""
+    out, _, pieces = collect(x, identity)
+    for name, piece in pieces.items():
+        out = out + piece.along(offset[collect.plan.index[name]].to(out))
+    return out, pieces
+
+
+def identity(out: Tensor) -> Tensor:
+    """(B, C, C): columns that leave the outputs as they are."""
+    return torch.eye(out.shape[1], dtype=out.dtype, device=out.device).expand(len(out), -1, -1)
 
 
 def curvature_root(likelihood: Likelihood, output: Tensor) -> Tensor:
@@ -226,8 +248,6 @@ def last_layer(module: nn.Module, x: Any) -> tuple[str, ...]:
 
     Raises UsageError where the network ends otherwise.
     """
-    from kokkiri.curvature.plan import run
-
     tape, out = run(module, x[:PROBE], copies=False)
     last = [u for u in tape.uses if u.kind == "linear" and u.output is out]
     if not last:
@@ -242,8 +262,6 @@ def last_layer(module: nn.Module, x: Any) -> tuple[str, ...]:
 
 def chunk_rows(module: nn.Module, plan: Plan, x: Any, *, columns: int, budget: int | None, dense: bool) -> int:
     """How many rows at a time keep within the budget."""
-    from kokkiri.curvature.plan import run
-
     tape, _ = run(module, x, copies=False)
     n = max(1, len(x))
     held = sum(u.output.numel() for u in tape.uses) / n
@@ -278,7 +296,8 @@ def likelihood_block(
     for index in walk.rows.split(8192):
         x, y = walk.batch(index)
         with torch.no_grad():
-            out = walk.collect.module(x).double()
+            out = walk.collect.module(x) if walk.offset is None else tangent(walk.collect, x, walk.offset)[0]
+        out = out.double()
         weight = torch.ones(len(index)) if walk.weight is None else walk.weight[index]
 
         def cost(phi: Tensor, out: Tensor = out, y: Tensor = y, weight: Tensor = weight) -> Tensor:

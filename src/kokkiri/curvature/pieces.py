@@ -47,6 +47,22 @@ class Affine:
         """(B, K, P) each datum's gradient."""
         return torch.einsum("btgi,bktgo->bkgoi", self.wide, self.g).flatten(2)
 
+    def mixed(self, weights: Tensor) -> Affine:
+        """The piece of other columns, combinations of these: weights (B, K, K')."""
+        return Affine(self.a, torch.einsum("bktgo,bkl->bltgo", self.g, weights), self.joined)
+
+    def along(self, direction: Tensor) -> Tensor:
+        """(B, K) each gradient times a direction (P,)."""
+        v = direction.reshape(self.a.shape[2], self.g.shape[4], -1)
+        h = torch.einsum("btgi,goi->btgo", self.a, v[..., : self.a.shape[3]])
+        return torch.einsum("bktgo,btgo->bk", self.g, h + v[..., -1] if self.joined else h)
+
+    def total(self) -> Tensor:
+        """(P,) sum of all gradients."""
+        g = self.g.sum(1)  # (B, T, G, o)
+        out = torch.einsum("btgo,btgi->goi", g, self.a)
+        return (torch.cat([out, g.sum((0, 1))[..., None]], -1) if self.joined else out).reshape(-1)
+
     def squares(self) -> Tensor:
         """(P,) sum over data and columns of squared gradients: the diagonal of the curvature."""
         if not self.once:
@@ -159,6 +175,18 @@ class Vector:
         """(B, K, P) each datum's gradient."""
         return self.values
 
+    def mixed(self, weights: Tensor) -> Vector:
+        """The piece of other columns, combinations of these: weights (B, K, K')."""
+        return Vector(weights.mT @ self.values)
+
+    def along(self, direction: Tensor) -> Tensor:
+        """(B, K) each gradient times a direction (P,)."""
+        return self.values @ direction
+
+    def total(self) -> Tensor:
+        """(P,) sum of all gradients."""
+        return self.values.sum((0, 1))
+
     def squares(self) -> Tensor:
         """(P,) their squares' sum."""
         return self.values.square().sum((0, 1))
@@ -187,6 +215,21 @@ class Lookup:
         out = self.g.new_zeros(b, k, self.rows + 1, d)
         where = self.token.remainder(self.rows + 1)[:, None, :, None].expand_as(self.g)
         return out.scatter_add_(2, where, self.g)[:, :, : self.rows].flatten(2)
+
+    def mixed(self, weights: Tensor) -> Lookup:
+        """The piece of other columns, combinations of these: weights (B, K, K')."""
+        return Lookup(self.token, torch.einsum("bktd,bkl->bltd", self.g, weights), self.rows)
+
+    def along(self, direction: Tensor) -> Tensor:
+        """(B, K) each gradient times a direction (V D,)."""
+        table = torch.cat([direction.reshape(self.rows, -1), direction.new_zeros(1, self.g.shape[3])])
+        return torch.einsum("bktd,btd->bk", self.g, table[self.token])  # token -1 is the row of zeros
+
+    def total(self) -> Tensor:
+        """(V D,) sum of all gradients."""
+        out = self.g.new_zeros(self.rows + 1, self.g.shape[3])
+        where = self.token.remainder(self.rows + 1).reshape(-1)
+        return out.index_add_(0, where, self.g.sum(1).flatten(0, 1))[: self.rows].reshape(-1)
 
     def squares(self) -> Tensor:
         """(V D,) a word that comes twice in a datum adds up before it is squared."""

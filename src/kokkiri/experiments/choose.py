@@ -114,7 +114,8 @@ def flop_per_row(network: nn.Module, inputs: Inputs) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, *inputs.shape))
+        some = next(network.parameters(), torch.zeros(()))
+        network.eval()(torch.zeros(1, *inputs.shape, dtype=some.dtype))
     return float(counter.get_total_flops())
 
 

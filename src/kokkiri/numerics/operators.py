@@ -331,8 +331,12 @@ class Products:
 
     def plus(self, precision: Tensor | float) -> Products:
         """M + diag(precision), a number or (P,)."""
-        more = precision.reshape(self.rest.shape) if isinstance(precision, Tensor) and precision.ndim else precision
-        return kronecker_sum(self.terms, self.rest + more)
+        if isinstance(precision, Tensor) and precision.ndim:
+            if not bool((precision == precision[0]).all()):
+                return kronecker_sum(self.terms, self.rest + precision.reshape(self.rest.shape))
+            precision = precision[0]
+        near = Rotated(self.near.left, self.near.right, self.near.values + precision)
+        return Products(self.terms, self.rest + precision, near)
 
     def dense(self) -> Tensor:
         """(P, P), for small ones."""
@@ -441,9 +445,10 @@ def kronecker(left: Tensor, right: Tensor) -> Rotated:
     return Rotated(left, right, b[..., :, None] * a[..., None, :])
 
 
-def kronecker_sum(terms: Sequence[tuple[Tensor, Tensor]], rest: Tensor) -> Products:
-    """sum_k B_k ⊗ A_k + diag(rest). The basis of `near` is that of the sums of factors, each scaled to its share."""
+def kronecker_sum(terms: Sequence[tuple[Tensor, Tensor]], rest: Tensor | None = None) -> Products:
+    """sum_k B_k ⊗ A_k + diag(rest), rest (o, i) or none. The basis of `near` is that of the sums of factors, each scaled to its share."""
     trace = lambda m: m.diagonal().sum().clamp(min=torch.finfo(m.dtype).tiny)
+    rest = terms[0][0].new_zeros(len(terms[0][0]), len(terms[0][1])) if rest is None else rest
     left = torch.stack([b * trace(a) for b, a in terms]).sum(0)
     right = torch.stack([a * trace(b) for b, a in terms]).sum(0)
     left, right = eigen(left)[1], eigen(right)[1]
@@ -451,6 +456,60 @@ def kronecker_sum(terms: Sequence[tuple[Tensor, Tensor]], rest: Tensor) -> Produ
     values = torch.stack([torch.outer(along(b, left), along(a, right)) for b, a in terms]).sum(0).clamp(min=0)
     values = values + left.square().mT @ rest @ right.square()  # the diagonal of `rest`, seen from the basis
     return Products(tuple(terms), rest, Rotated(left[None], right[None], values[None]))
+
+
+def added(one: Block, other: Block) -> Block:
+    """The sum of two blocks over the same coordinates.
+
+    Kronecker products stay apart; rotated matrices in different bases are seen from the basis of their sum, which keeps
+    the trace. Raises ValueError for forms that do not add up.
+    """
+    if isinstance(one, Products) and isinstance(other, Products):
+        return kronecker_sum((*one.terms, *other.terms), one.rest + other.rest)
+    if isinstance(one, Dense) and isinstance(other, Dense):
+        return Dense(one.matrix + other.matrix)
+    if isinstance(one, LowRank) and isinstance(other, LowRank):
+        vectors, values = torch.cat([one.vectors, other.vectors], 1), torch.cat([one.values, other.values])
+        return LowRank(vectors, values, one.rest + other.rest)
+    if isinstance(one, Rotated) and isinstance(other, Rotated) and one.values.shape == other.values.shape:
+        return _rotated_sum(one, other)
+    if isinstance(one, Dense):
+        return Dense(one.matrix + other.dense())
+    if isinstance(other, Dense):
+        return Dense(one.dense() + other.matrix)
+    raise ValueError(f"{type(one).__name__} and {type(other).__name__} do not add up")
+
+
+def blocks_added(one: Blocks, other: Blocks) -> Blocks:
+    """The sum of two block-diagonal matrices with the same blocks. Raises ValueError where they differ."""
+    if len(one.parts) != len(other.parts) or any(
+        not torch.equal(a, b) for (a, _), (b, _) in zip(one.parts, other.parts, strict=True)
+    ):
+        raise ValueError("matrices with different blocks")
+    pairs = zip(one.parts, other.parts, strict=True)
+    return Blocks(one.size, tuple((index, added(a, b)) for (index, a), (_, b) in pairs))
+
+
+def _rotated_sum(one: Rotated, other: Rotated) -> Rotated:
+    same = lambda a, b: (a is None and b is None) or (a is not None and b is not None and torch.equal(a, b))
+    if same(one.left, other.left) and same(one.right, other.right):
+        return Rotated(one.left, one.right, one.values + other.values)
+    left = eigen(_marginal(one.left, one.values.sum(2)) + _marginal(other.left, other.values.sum(2)))[1]
+    right = eigen(_marginal(one.right, one.values.sum(1)) + _marginal(other.right, other.values.sum(1)))[1]
+    seen = [
+        _squared(left, m.left) @ m.values @ _squared(right, m.right).mT  # (u_a · l_i)² d_ij (v_b · r_j)²
+        for m in (one, other)
+    ]
+    return Rotated(left, right, seen[0] + seen[1])
+
+
+def _marginal(basis: Tensor | None, values: Tensor) -> Tensor:
+    """(G, o, o) the partial trace of a rotated matrix."""
+    return torch.diag_embed(values) if basis is None else (basis * values[:, None]) @ basis.mT
+
+
+def _squared(basis: Tensor, old: Tensor | None) -> Tensor:
+    return basis.mT.square() if old is None else (basis.mT @ old).square()
 
 
 def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:

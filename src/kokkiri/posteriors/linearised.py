@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.curvature.collect import Collector, collector
-from kokkiri.curvature.ggn import chunk_rows, flat_index, replica_module
+from kokkiri.curvature.ggn import chunk_rows, flat_index, identity, replica_module, tangent
 from kokkiri.curvature.pieces import Piece, covariance, dense_covariance
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Blocks, Dense, LowRank
@@ -28,8 +28,13 @@ POINTS = 32  # quasi-random points for several
 WIDE = 64  # more outputs than this: their covariances are left out, and variances alone are kept
 
 
-def output_moments(herd: Herd, precision: Sequence[Blocks], x: Any) -> tuple[Tensor, Tensor]:
-    """((R, B, C) means, (R, B, C, C) covariances) of the outputs under each Gaussian; (R, B, C) variances if C > 64."""
+def output_moments(
+    herd: Herd, precision: Sequence[Blocks], x: Any, offset: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """((R, B, C) means, (R, B, C, C) covariances) of the outputs under each Gaussian; (R, B, C) variances if C > 64.
+
+    offset: (R, P), how far each Gaussian's mean lies from where the network is linearised.
+    """
     where = layout(herd.params)
     means, covariances = [], []
     for r, own in enumerate(precision):
@@ -42,7 +47,8 @@ def output_moments(herd: Herd, precision: Sequence[Blocks], x: Any) -> tuple[Ten
         wide = module(x[:1]).shape[-1]
         size = chunk_rows(module, collect.plan, x[:8], columns=wide, budget=None, dense=dense)
         eye = torch.eye(wide, dtype=some.dtype)
-        parts = [_moments(collect, blocks, where, x[rows], eye) for rows in torch.arange(len(x)).split(size)]
+        own = None if offset is None else offset[r]
+        parts = [_moments(collect, blocks, where, x[rows], eye, own) for rows in torch.arange(len(x)).split(size)]
         means.append(torch.cat([m for m, _ in parts]))
         covariances.append(torch.cat([c for _, c in parts]))
     return torch.stack(means), torch.stack(covariances)
@@ -57,8 +63,13 @@ def _names(where: Layout, blocks: Blocks) -> tuple[str, ...]:
     return tuple(n for n in own if bool(free[index(n)].any()))
 
 
-def _moments(collect: Collector, blocks: Blocks, where: Layout, x: Any, eye: Tensor) -> tuple[Tensor, Tensor]:
-    out, _, pieces = collect(x, lambda out: eye.expand(len(out), *eye.shape))
+def _moments(
+    collect: Collector, blocks: Blocks, where: Layout, x: Any, eye: Tensor, offset: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if offset is None:
+        out, _, pieces = collect(x, identity)
+    else:
+        out, pieces = tangent(collect, x, offset)
     index = {name: collect.plan.index[name] for name in pieces}
     total = out.new_zeros(len(out), len(eye), len(eye))
     whole: Tensor | None = None

@@ -43,6 +43,7 @@ class Particles:
     herd: the R centres; its `hyper` holds what evidence chose for each. log_weight: (R,), normalised, nats. likelihood: in
     the target's own units. precision: of each Gaussian, over the flat vector of parameters. linear: predictions linearise
     the network around each centre; else they run it at draws. evidence: log p(data), where it is known.
+    offset: (R, P), how far each Gaussian's mean has moved, by local updates, from the centre where the network is linearised.
     draws: "" where draws come from the Gaussians; "dropout": masks of the network's own dropout.
     A Point has no spread, and reports no ignorance of the model.
     """
@@ -58,6 +59,7 @@ class Particles:
     linear: bool = False
     evidence: Evidence | None = None
     draws: str = ""
+    offset: Tensor | None = None
 
     def __repr__(self) -> str:
         many = len(self.herd)
@@ -84,7 +86,7 @@ class Particles:
         for r in rows.unique().tolist():
             mine = (rows == r).nonzero()[:, 0]
             step = self.precision[r].sample(len(mine), generator(seed, "step of a draw", r))
-            flat[mine] += step.to(flat)
+            flat[mine] += step.to(flat) if self.offset is None else (step + self.offset[r]).to(flat)
         return replace(some, params={n: t.clone() for n, t in where.views(flat).items()}, axes={"draw": n})
 
     def bound(self) -> Likelihood:
@@ -103,6 +105,6 @@ class Particles:
             )  # fmt: skip
         where = layout(self.herd.params)
         flat = torch.cat([params[n].reshape(-1).double() for n in where.names])
-        centres = flatten(self.herd.params, where).double()
+        centres = flatten(self.herd.params, where).double() + (0.0 if self.offset is None else self.offset)
         each = [gaussian_log_density(p, flat - c) for p, c in zip(self.precision, centres, strict=True)]
         return torch.logsumexp(torch.stack(each) + self.log_weight, 0)

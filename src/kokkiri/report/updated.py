@@ -1,0 +1,62 @@
+"""What an update did, on one screen."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TextIO
+
+from kokkiri import phrases
+from kokkiri.records import Evidence, Record, Update
+
+SAYS = {
+    "exact": "exact: Bayes' rule itself, as if all rows had been fitted at once",
+    "local": "local, approximate: the modes moved by Gauss-Newton steps, the curvature of the new rows added",
+    "full": "full, approximate: descent on the new rows under the old posterior, their curvature added",
+}
+
+
+def lines(record: Record, evidence: Evidence | None) -> list[tuple[str, str]]:
+    """(what, value) of the last update of a record."""
+    last: Update = record.updates[-1]
+    learnt = int(record.data.get("rows", 0)) + sum(u.rows for u in record.updates)
+    out = [
+        ("learnt", f"{phrases.count(last.rows, 'row')} of {last.source}; {learnt:,} in all, {last.seconds:.1f} CPU s"),
+        ("level", SAYS[last.level]),
+        ("new rows, before", f"{_number(last.per_row, last.se)} nats a row, predicted by the model as it was"),
+    ]
+    if last.expected is not None:
+        out.append(("expected", f"{last.expected:.3f} nats a row{_verdict(last)}"))
+    if last.gap is not None and last.level != "exact":
+        out.append(("quadratic model", f"missed by {last.gap:.2g} nats at the first step"))
+    out.append(("log p(new | old)", f"{last.nats:,.1f} nats"))
+    if evidence is not None:
+        out.append(("log p(all)", f"{evidence.nats:,.1f} nats ({evidence.method})"))
+    return out
+
+
+def show(record: Record, evidence: Evidence | None, out: str, *, file: TextIO | None = None) -> None:
+    """Prints the lines, the warnings, and where the model lies; 80 columns."""
+    import textwrap
+
+    paper = sys.stdout if file is None else file
+    for name, value in [*lines(record, evidence), ("model", out)]:
+        wrapped = textwrap.wrap(value, 60) or [""]
+        paper.write(f"{name:<18}{wrapped[0]}\n")
+        paper.writelines(f"{'':<18}{more}\n" for more in wrapped[1:])
+    last = record.updates[-1]
+    if last.drift is not None and last.drift < -3:
+        for line in textwrap.wrap(f"! {record.notes[-1]}", 78):
+            paper.write(line + "\n")
+
+
+def _number(value: float, se: float) -> str:
+    return f"{value:.3f} ± {se:.3f}" if math.isfinite(se) else f"{value:.3f}"
+
+
+def _verdict(last: Update) -> str:
+    if last.drift is None:
+        return ""
+    if last.drift < -3:
+        return f": {-last.drift:.1f} standard errors short of it"
+    return ", as it should be" if last.drift < 3 else ", and more came"
