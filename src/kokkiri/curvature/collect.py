@@ -10,21 +10,26 @@ walked by hand, all columns in one product; others are differentiated to the out
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from kokkiri.curvature.pieces import Affine, Piece, Vector
-from kokkiri.curvature.plan import Group, Plan, piece, plan_of, run
+from kokkiri.curvature.plan import Group, Plan, piece, plan_of
+from kokkiri.curvature.probe import TOLERANCE, calls_of, dense, edges_into, fits, require_alone, require_rows, run
+from kokkiri.curvature.tape import Tape
 from kokkiri.errors import Unsupported
 from kokkiri.networks.dense import Operation, program
 from kokkiri.training.dense import forward
 
 Columns = Callable[[Tensor], Tensor]
+Right: TypeAlias = dict[tuple[str, int, int], bool]  # whether lifting over columns or data was right for (B, K)
 BY_HAND = {"affine", "relu", "tanh", "sigmoid", "gelu", "silu", "dropout", "hold", "add held", "add input"}
 
 
@@ -35,12 +40,13 @@ class Collector:
     module: nn.Module
     plan: Plan
     operations: tuple[Operation, ...] | None = None
+    right: Right = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, x: Any, columns: Columns) -> tuple[Tensor, Tensor, dict[str, Piece]]:
         """(B, ...) inputs -> outputs (B, C), columns (B, C, K), and the piece of each group under its first name."""
         if self.operations is not None:
             return _by_hand(self.module, self.operations, self.plan, x, columns)
-        return _by_autograd(self.module, self.plan, x, columns)
+        return _by_autograd(self, x, columns)
 
 
 def collector(module: nn.Module, x: Any, names: tuple[str, ...], flat_index: Callable[[str], Tensor]) -> Collector:
@@ -55,72 +61,122 @@ def collector(module: nn.Module, x: Any, names: tuple[str, ...], flat_index: Cal
     return Collector(module, plan, operations if plain and known and not plan.copies else None)
 
 
-def _by_autograd(module: nn.Module, plan: Plan, x: Any, columns: Columns) -> tuple[Tensor, Tensor, dict[str, Piece]]:
+def _by_autograd(collect: Collector, x: Any, columns: Columns) -> tuple[Tensor, Tensor, dict[str, Piece]]:
+    module, plan = collect.module, collect.plan
     tape, out = run(module, x, copies=plan.copies)
-    if out.ndim != 2:
-        raise Unsupported(
-            f"the network's output has shape {tuple(out.shape)}", needs="(B, C): one row of outputs a row of inputs",
-            found=f"{out.ndim} axes", fix="flatten the outputs, or posterior=Ensemble(5)",
-        )  # fmt: skip
-    calls = tuple((u.kind, u.weight, u.bias) for u in tape.uses)
-    if calls != plan.calls:
-        raise Unsupported(
-            "the network took another path than on the first rows", needs="the same calls for every batch",
-            found=f"{len(calls)} calls of known functions, then {len(plan.calls)}",
-            fix="posterior=Ensemble(5), or one path for all inputs",
-        )  # fmt: skip
+    require_rows(out, len(x))
     root = columns(out.detach())
     known = [g for g in plan.groups if g.form != "opaque"]
     pieces: dict[str, Piece] = {}
     if known:
+        _require_plan(module, plan, tape, out)
         used = sorted({i for g in known for i in g.uses})
-        found = dict(zip(used, _gradients(out, [tape.uses[i].output for i in used], root), strict=True))
+        found = dict(zip(used, _gradients(out, [tape.uses[i].output for i in used], root, collect.right), strict=True))
         grads = [found.get(i) for i in range(len(tape.uses))]
         with torch.no_grad():
             pieces = {g.names[0]: piece(g, plan, tape.uses, grads, len(out)) for g in known}
     opaque = [g for g in plan.groups if g.form == "opaque"]
     if opaque:
-        pieces |= _datum_by_datum(module, opaque, x, root)
+        pieces |= _datum_by_datum(module, opaque, x, root, out, collect.right)
     return out.detach(), root, pieces
 
 
-def _gradients(out: Tensor, at: list[Tensor], root: Tensor) -> list[Tensor | None]:
+def _require_plan(module: nn.Module, plan: Plan, tape: Tape, out: Tensor) -> None:
+    """Raises Unsupported where a batch is not computed as the first rows were."""
+    edges = edges_into(module, out)
+    same = calls_of(tape) == plan.calls and all(edges.get(n, 0) == many for n, many in plan.edges)
+    used = {i for g in plan.groups for i in g.uses}
+    if not same or not all(fits(tape.uses[i], plan.rules[i], len(out)) for i in used):
+        raise Unsupported(
+            "the network took another path than on the first rows", needs="the same calls for every batch",
+            found=f"{len(tape.uses)} calls of known functions, then {len(plan.calls)}",
+            fix="posterior=Ensemble(5), or one path for all inputs",
+        )  # fmt: skip
+
+
+def _gradients(out: Tensor, at: list[Tensor], root: Tensor, right: Right) -> list[Tensor | None]:
     """(K, ...) gradients of each column at some tensors of the graph."""
     seeds = root.movedim(2, 0)
-    if len(seeds) > 1:
-        try:
-            return list(
-                torch.autograd.grad(out, at, seeds, retain_graph=True, allow_unused=True, is_grads_batched=True)
-            )
-        except RuntimeError:  # some backward passes have no rule for a batch of columns
-            pass
-    each = [torch.autograd.grad(out, at, s, retain_graph=True, allow_unused=True) for s in seeds]
+    back = partial(torch.autograd.grad, out, at, retain_graph=True, allow_unused=True)
+    key = ("columns", len(out), len(seeds))
+    if len(seeds) > 1 and right.get(key, True):
+        with contextlib.suppress(RuntimeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found: list[Tensor | None] = list(back(seeds, is_grads_batched=True))
+            if key not in right:
+                share = _share(len(seeds), root)
+                sums = [None if g is None else torch.tensordot(share, g, 1) for g in found]
+                right[key] = all(map(_near, sums, back(root @ share)))
+            if right[key]:
+                return found
+        right[key] = False  # some backward passes have no rule for a batch of columns, or a wrong one
+    each = [back(s) for s in seeds]
     return [None if column[0] is None else torch.stack(column) for column in zip(*each, strict=True)]
 
 
-def _datum_by_datum(module: nn.Module, groups: list[Group], x: Any, root: Tensor) -> dict[str, Piece]:
-    """Gradients (B, K, P) of parameters that went through functions that are not known."""
+def _share(n: int, like: Tensor) -> Tensor:
+    """(n,) numbers for a random sum in which no two mistakes cancel."""
+    return torch.rand(n, generator=torch.Generator().manual_seed(11), dtype=torch.float64).add(0.5).to(like)
+
+
+def _near(said: Tensor | None, true: Tensor | None) -> bool:
+    if said is None or true is None:
+        return said is None and true is None
+    tolerance = TOLERANCE if true.dtype == torch.float32 else 1e-8
+    return bool((said - true).abs().amax() <= tolerance * true.abs().amax().clamp(min=1e-30))
+
+
+def _datum_by_datum(
+    module: nn.Module, groups: list[Group], x: Any, root: Tensor, together: Tensor, right: Right
+) -> dict[str, Piece]:
+    """Gradients (B, K, P) of parameters that went through functions that are not known.
+
+    together: the outputs of all rows in one batch. Raises Unsupported where a row alone is answered otherwise.
+    """
+    parameters = dict(module.named_parameters())
+    wanted: list[Tensor] = [parameters[g.names[0]] for g in groups]
     everything = {n: p.detach() for n, p in module.named_parameters()} | dict(module.named_buffers())
     own = {g.names[0]: everything[g.names[0]] for g in groups}
 
-    def one(row: Tensor, seeds: Tensor) -> dict[str, Tensor]:
+    def one(row: Tensor, seeds: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         answer = lambda p: functional_call(module, {**everything, **p}, (row[None],))[0]
-        back = vjp(answer, own)[1]
-        return vmap(lambda s: back(s)[0])(seeds)
+        out, back, *_ = vjp(answer, own)
+        return out, vmap(lambda s: back(s)[0])(seeds)
 
     seeds = root.mT  # (B, K, C)
-    with contextlib.suppress(RuntimeError, TypeError, ValueError):  # what cannot be lifted is done one by one
-        found = vmap(one)(x, seeds)
-        return {n: Vector(t.flatten(2).detach()) for n, t in found.items()}
-    parameters = dict(module.named_parameters())
-    wanted, rows = [parameters[g.names[0]] for g in groups], []
+    key = ("data", len(root), root.shape[2])
+    if right.get(key, True):
+        with contextlib.suppress(RuntimeError, TypeError, ValueError, Unsupported), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says what is slow to lift; what cannot be is done one by one
+            out, found = vmap(one)(x, seeds)
+            require_alone(together.detach(), out.detach())
+            gradients = [found[g.names[0]].detach().reshape(*root.mT.shape[:2], -1) for g in groups]
+            if key not in right:
+                data, columns = _share(len(root), root), _share(root.shape[2], root)
+                true = _backward(together, wanted, (root @ columns) * data[:, None])
+                sums = [torch.einsum("b,k,bkp->p", data, columns, t) for t in gradients]
+                right[key] = all(map(_near, sums, true))
+            if right[key]:
+                return {g.names[0]: Vector(t) for g, t in zip(groups, gradients, strict=True)}
+        right[key] = False
+    rows: list[list[Tensor]] = []
+    apart: list[Tensor] = []
     for b in range(len(root)):
         with torch.enable_grad():
             out = module(x[b : b + 1])[0]
-        each = [torch.autograd.grad(out, wanted, s, retain_graph=True, allow_unused=True) for s in seeds[b]]
-        zero = lambda g, p: torch.zeros_like(p) if g is None else g
-        rows.append([torch.stack([zero(g[j], p).reshape(-1) for g in each]) for j, p in enumerate(wanted)])
+        apart.append(out.detach())
+        each = [_backward(out, wanted, s) for s in seeds[b]]
+        rows.append([torch.stack(column) for column in zip(*each, strict=True)])
+    require_alone(together.detach(), torch.stack(apart))
     return {g.names[0]: Vector(torch.stack([r[j] for r in rows])) for j, g in enumerate(groups)}
+
+
+def _backward(out: Tensor, wanted: list[Tensor], seed: Tensor) -> list[Tensor]:
+    """(P,) of each parameter, 0 where nothing depends on it."""
+    if not out.requires_grad:
+        return [torch.zeros_like(p).reshape(-1).detach() for p in wanted]
+    found = torch.autograd.grad(out, wanted, seed, retain_graph=True, allow_unused=True)
+    return [dense(g, p).reshape(-1) for g, p in zip(found, wanted, strict=True)]
 
 
 def _by_hand(

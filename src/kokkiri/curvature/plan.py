@@ -1,15 +1,16 @@
 """What is known of a network's parameters: seen on three rows, and checked there against automatic differentiation.
 
 A parameter whose every use is known belongs to a group with a form; the gradient that the form gives must equal
-autograd's on each of the three rows alone, and must not feel the other rows. What fails any of it, or went through a
-function that is not known, is differentiated datum by datum: slower, and exact.
+autograd's on each of the three rows alone, and must not feel the other rows. Two of the rows are run again in the other
+order: where data lie must be told by both runs alike, so that an axis that is three long by chance, or gradients that
+are zero, prove nothing. Every edge of autograd's graph into a parameter must be a use that was seen. What fails any of
+it, or went through a function that is not known, is differentiated datum by datum: slower, and exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import starmap
 from typing import Any
 
 import torch
@@ -17,10 +18,20 @@ from torch import Tensor, nn
 
 from kokkiri.curvature.patches import Rule, channels_last, inputs, outputs
 from kokkiri.curvature.pieces import Affine, Lookup, Piece, Vector
+from kokkiri.curvature.probe import (
+    TOLERANCE,
+    calls_of,
+    dense,
+    edges_into,
+    require_rows,
+    rules_of,
+    run,
+    seen,
+    slopes_of,
+)
 from kokkiri.curvature.tape import Tape, Use
 
 PROBE = 3  # rows that a plan is made on
-TOLERANCE = 2e-3  # of a gradient in float32, relative to its largest entry
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network's curvature is collected. calls: kinds and names of all calls, in order; rules: where data lie."""
+    """How a network's curvature is collected. calls: kinds and names of all calls, in order; rules: where data lie.
+
+    edges: how many of autograd's graph lead to each parameter that has a form.
+    """
 
     groups: tuple[Group, ...]
     calls: tuple[tuple[str, str, str], ...] = ()
     rules: tuple[Rule, ...] = ()
     copies: bool = False
+    edges: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
     index: dict[str, Tensor] = field(
         default_factory=dict, repr=False, compare=False
@@ -70,17 +85,20 @@ def plan_of(module: nn.Module, x: Any, names: Sequence[str], flat_index: Callabl
     """The plan for some parameters of a module in evaluation mode.
 
     x: rows of its inputs, of which three are used; names: the parameters whose curvature is wanted; flat_index: where a
-    parameter lies in the flat vector.
+    parameter lies in the flat vector. Raises Unsupported where the outputs are not one row of numbers for each row of
+    inputs, or where a row's depend on the other rows.
     """
     rows = x[:PROBE]
-    b = len(rows)
     tape, out = run(module, rows, copies=False)
+    require_rows(out, len(rows))
     copies = tape.overwritten
     if copies:
         tape, out = run(module, rows, copies=True)
-    slopes = _slopes(tape, out)
-    rules = tuple(_rule(use, [s[i] for s in slopes], b) for i, use in enumerate(tape.uses))
-    groups = _groups(module, tape, rules, names)
+    slopes = slopes_of(tape, out)
+    rules = rules_of(module, rows, tape, out, slopes, copies=copies)
+    edges = edges_into(module, out)
+    hidden = {n for n, many in edges.items() if many != seen(tape, slopes, n)}
+    groups = _groups(module, tape, rules, names, tape.opaque | hidden)
     trusted, doubted = _checked(module, tape, out, groups, rules, slopes)
     groups = trusted + [_opaque(module, name) for name in doubted]
     notes = tuple(
@@ -89,19 +107,12 @@ def plan_of(module: nn.Module, x: Any, names: Sequence[str], flat_index: Callabl
         if g.form == "opaque"
     )
     kept = Plan(
-        tuple(groups), tuple((u.kind, u.weight, u.bias) for u in tape.uses), tuple(r or ("axis", 0) for r in rules),
-        copies, notes,
+        tuple(groups), calls_of(tape), tuple(r or ("axis", 0) for r in rules),
+        copies, tuple((n, edges.get(n, 0)) for g in trusted for n in g.names), notes,
     )  # fmt: skip
     for g in kept.groups:
         kept.index[g.names[0]] = _index(g, flat_index)
     return kept
-
-
-def run(module: nn.Module, x: Any, *, copies: bool) -> tuple[Tape, Tensor]:
-    """One watched forward pass."""
-    with torch.enable_grad(), Tape(module, copies=copies) as tape:
-        out = module(x)
-    return tape, out
 
 
 def piece(group: Group, plan: Plan, uses: Sequence[Use], grads: Sequence[Tensor | None], rows: int) -> Piece:
@@ -159,48 +170,14 @@ def _zeros(use: Use, g: Tensor | None, grads: Sequence[Tensor | None]) -> Tensor
     return use.output.new_zeros(k, *use.output.shape)
 
 
-def _slopes(tape: Tape, out: Tensor) -> list[list[Tensor]]:
-    """Of each row alone: gradients of a random combination of its outputs at the output of every call."""
-    generator = torch.Generator().manual_seed(7)
-    found = []
-    for row in range(len(out)):
-        seed = torch.zeros_like(out)
-        seed[row] = torch.randn(out.shape[1:], generator=generator, dtype=torch.float64).to(out)
-        if not tape.uses:
-            found.append([])
-            continue
-        grads = torch.autograd.grad(out, [u.output for u in tape.uses], seed, retain_graph=True, allow_unused=True)
-        zero = lambda g, u: torch.zeros_like(u.output) if g is None else g
-        found.append(list(starmap(zero, zip(grads, tape.uses, strict=True))))
-    return found
-
-
-def _rule(use: Use, slopes: Sequence[Tensor], rows: int) -> Rule | None:
-    """Along which axis of a use the data lie: where a row's gradient lies in its own part alone."""
-    leading = {"linear": use.output.ndim - 1, "lookup": use.output.ndim - 1, "convolution": 1}.get(use.kind, 1)
-    if use.kind == "scale" and use.settings["last"]:
-        leading = use.output.ndim - use.settings["last"]
-    for axis in range(leading):
-        if use.output.shape[axis] == rows and _apart([s.movedim(axis, 0) for s in slopes]):
-            return "axis", axis
-    if use.output.shape[0] % rows == 0:
-        if _apart([s.unflatten(0, (rows, -1)) for s in slopes]):
-            return "outer", 0
-        if _apart([s.unflatten(0, (-1, rows)).movedim(1, 0) for s in slopes]):
-            return "inner", 0
-    return None
-
-
-def _apart(slopes: Sequence[Tensor]) -> bool:
-    return all(not bool(s[[i for i in range(len(s)) if i != row]].any()) for row, s in enumerate(slopes))
-
-
-def _groups(module: nn.Module, tape: Tape, rules: Sequence[Rule | None], names: Sequence[str]) -> list[Group]:
+def _groups(
+    module: nn.Module, tape: Tape, rules: Sequence[Rule | None], names: Sequence[str], opaque: set[str]
+) -> list[Group]:
     shapes = {name: p.shape for name, p in module.named_parameters()}
     at = lambda name, role: tuple(i for i, u in enumerate(tape.uses) if getattr(u, role) == name)
     wanted, done, groups = set(names), set(), []
     sound = lambda name: (
-        name not in tape.opaque and all(rules[i] is not None for i in (*at(name, "weight"), *at(name, "bias")))
+        name not in opaque and all(rules[i] is not None for i in (*at(name, "weight"), *at(name, "bias")))
     )
     for name in names:
         uses, shifts = at(name, "weight"), at(name, "bias")
@@ -242,7 +219,7 @@ def _opaque(module: nn.Module, name: str) -> Group:
 
 def _checked(
     module: nn.Module, tape: Tape, out: Tensor, groups: list[Group], rules: Sequence[Rule | None],
-    slopes: Sequence[Sequence[Tensor]],
+    slopes: Sequence[Sequence[Tensor | None]],
 ) -> tuple[list[Group], list[str]]:  # fmt: skip
     """The groups whose gradients are autograd's, and the names of all other parameters."""
     parameters = dict(module.named_parameters())
@@ -252,7 +229,7 @@ def _checked(
     names = [name for g in known for name in g.names]
     bad: set[str] = set()
     rows = len(out)
-    for row in range(rows if names else 0):
+    for row in range(rows if names and out.requires_grad else 0):
         seed = torch.zeros_like(out)
         seed[row] = torch.randn(out.shape[1:], generator=generator, dtype=torch.float64).to(out)
         wanted = [parameters[n] for n in names]
@@ -260,9 +237,9 @@ def _checked(
             zip(names, torch.autograd.grad(out, wanted, seed, retain_graph=True, allow_unused=True), strict=True)
         )
         for g in known:
-            said = piece(g, plan, tape.uses, [s[None] for s in slopes[row]], rows).gradients()[:, 0]  # (B, P)
-            parts = [torch.zeros_like(parameters[n]) if truth[n] is None else truth[n] for n in g.names]
-            right = _block([p.detach() for p in parts], g)
+            grads = [None if s is None else s[None] for s in slopes[row]]
+            said = piece(g, plan, tape.uses, grads, rows).gradients()[:, 0]  # (B, P)
+            right = _block([dense(truth[n], parameters[n]) for n in g.names], g)
             scale = right.abs().amax().clamp(min=1e-30)
             tolerance = TOLERANCE if right.dtype == torch.float32 else 1e-8
             if bool((said.sum(0) - right).abs().amax() > tolerance * scale) or bool(

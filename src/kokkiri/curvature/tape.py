@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -156,9 +156,15 @@ class Tape(TorchFunctionMode):
 def _unguarded(func: FunctionType) -> Callable[..., Any]:
     """The same function, for which nobody watches: torch's own in Python would hand themselves over again for ever."""
     names = {**func.__globals__, **{guard: _nobody for guard in _GUARDS if guard in func.__globals__}}
-    copy = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+    held = None if func.__closure__ is None else tuple(map(_unguarded_cell, func.__closure__))
+    copy = FunctionType(func.__code__, names, func.__name__, func.__defaults__, held)
     copy.__kwdefaults__ = func.__kwdefaults__
     return copy
+
+
+def _unguarded_cell(cell: CellType) -> CellType:
+    inner = cell.cell_contents  # max_pool2d holds the two functions that it chooses from
+    return CellType(_unguarded(inner)) if isinstance(inner, FunctionType) else cell
 
 
 def _nobody(*_: Any) -> bool:
