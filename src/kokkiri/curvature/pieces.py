@@ -26,12 +26,14 @@ class Affine:
     """Of an affine map h = W a + b. a: (B, T, G, i) inputs; g: (B, K, T, G, o). Coordinates (G, o, i).
 
     joined: the bias belongs to the block, as one more input that is always one; it is never appended to `a`, whose copy
-    would cost more than the products of a small layer.
+    would cost more than the products of a small layer. weight: (B,), how much each datum counts, where not once; `g`
+    has its square root already.
     """
 
     a: Tensor
     g: Tensor
     joined: bool = False
+    weight: Tensor | None = None
 
     @property
     def once(self) -> bool:
@@ -46,6 +48,12 @@ class Affine:
     def gradients(self) -> Tensor:
         """(B, K, P) each datum's gradient."""
         return torch.einsum("btgi,bktgo->bkgoi", self.wide, self.g).flatten(2)
+
+    def split(self, rows: int) -> tuple[Affine, Affine]:
+        """The first rows, and the others."""
+        own = lambda s: None if self.weight is None else self.weight[s]
+        part = lambda s: Affine(self.a[s], self.g[s], self.joined, own(s))
+        return part(slice(None, rows)), part(slice(rows, None))
 
     def mixed(self, weights: Tensor) -> Affine:
         """The piece of other columns, combinations of these: weights (B, K, K')."""
@@ -85,13 +93,16 @@ class Affine:
         return (self._power().sum(2) * length).sum()
 
     def inputs_gram(self) -> Tensor:
-        """(G, i, i) sum of a aᵀ over data and places."""
-        flat = self.a.flatten(0, 1)
+        """(G, i, i) sum of a aᵀ over data and places, each as often as its datum counts."""
+        flat = (self.a if self.weight is None else self.a * self.weight.sqrt()[:, None, None, None]).flatten(0, 1)
         out = gram(flat)
         if not self.joined:
             return out
-        total = flat.sum(0)[..., None]  # (G, i, 1)
-        corner = torch.full_like(total[:, :1], len(flat))
+        ones = (
+            flat.new_ones(len(flat)) if self.weight is None else self.weight.sqrt().repeat_interleave(self.a.shape[1])
+        )
+        total = torch.einsum("m,mgi->gi", ones, flat)[..., None]  # (G, i, 1)
+        corner = ones.square().sum().expand_as(total[:, :1])
         return torch.cat([torch.cat([out, total], 2), torch.cat([total.mT, corner], 2)], 1)
 
     def matrix(self) -> Tensor:

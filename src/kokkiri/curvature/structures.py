@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from kokkiri.curvature.factors import Factors, plus
 from kokkiri.curvature.pieces import Affine, Lookup, Piece, gram
 from kokkiri.curvature.plan import Group, Plan
 from kokkiri.errors import UsageError, nearest
@@ -20,7 +21,6 @@ from kokkiri.numerics import operators
 from kokkiri.numerics.operators import Block, Dense, LowRank, Rotated
 
 SMALL = 256  # vectors of at most so many coordinates get a full block of their own in a Kronecker structure
-PROBE_ROWS = 256  # by how many rows the trace of a shared weight's block is set
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class DiagonalSums:
     def add(self, pieces: Mapping[str, Piece]) -> None:
         """One batch."""
         for name, piece in pieces.items():
-            self.sums[name] = _plus(self.sums.get(name), piece.squares())
+            self.sums[name] = plus(self.sums.get(name), piece.squares())
 
     def blocks(self) -> list[tuple[Group, Block, Exactness]]:
         """Of all groups."""
@@ -119,68 +119,10 @@ class DiagonalSums:
             (
                 g,
                 operators.diagonal(self.sums[g.names[0]].double()),
-                Exactness(g.label, _size(g), "diagonal", exact=True),
+                Exactness(g.label, _size(g), "diagonal", exact=False),
             )
             for g in self.plan.groups
         ]
-
-
-@dataclass
-class Factors:
-    """The sums of one affine group: A over inputs, B over gradients, of each treatment of a shared weight."""
-
-    rows: int = 0
-    places: int = 1
-    a: Tensor | None = None
-    b: Tensor | None = None
-    trace: float = 0.0  # exact, of the rows that it was taken on
-    said: float = 0.0  # by the factors of the same rows
-    reduce: bool = False
-
-    def add(self, piece: Affine) -> None:
-        """One batch."""
-        n, t = piece.a.shape[:2]
-        if t > 1 and self.rows == 0:
-            self._probe(piece)
-        if t > 1 and self.reduce:
-            piece = Affine(piece.a.mean(1, keepdim=True), piece.g.sum(2, keepdim=True), piece.joined)
-        self.places = 1 if self.reduce else t
-        self.a, self.b = _plus(self.a, piece.inputs_gram()), _plus(self.b, gram(piece.g.flatten(0, 2)))
-        self.rows += n
-        if t == 1:
-            self.trace += float(piece.trace())
-
-    def _probe(self, piece: Affine) -> None:
-        """Expand or reduce: by the trace of the first rows, which also sets the scale."""
-        n, t = min(len(piece.a), PROBE_ROWS), piece.a.shape[1]
-        some = Affine(piece.wide[:n], piece.g[:n])
-        self.trace = float(some.trace())
-        expand = float(some.a.square().sum((0, 1, 3)) @ some.g.square().sum((0, 1, 2, 4))) / (n * t)
-        mean, total = some.a.mean(1), some.g.sum(2)
-        reduce = float(mean.square().sum((0, 2)) @ total.square().sum((0, 1, 3))) / n
-        off = lambda said: abs(said - self.trace)
-        self.reduce = off(reduce) < off(expand)
-        self.said = reduce if self.reduce else expand
-
-    @property
-    def ratio(self) -> float:
-        """What the factors say of the trace, over the trace."""
-        said = self.said or self.product_trace
-        return said / self.trace if self.trace > 0 else 1.0
-
-    @property
-    def product_trace(self) -> float:
-        """Of B ⊗ A / (N T)."""
-        assert self.a is not None
-        assert self.b is not None
-        each = self.a.diagonal(dim1=-2, dim2=-1).sum(-1) * self.b.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return float(each.sum()) / (self.rows * self.places)
-
-    def product(self) -> tuple[Tensor, Tensor]:
-        """(B, A) whose Kronecker product is the block, scaled to the exact trace; float64."""
-        assert self.a is not None
-        assert self.b is not None
-        return self.b.double() / (self.rows * self.places * max(self.ratio, 1e-30)), self.a.double()
 
 
 @dataclass
@@ -199,9 +141,9 @@ class KroneckerSums:
             if isinstance(piece, Affine):
                 self.factors.setdefault(name, Factors()).add(piece)
             elif isinstance(piece, Lookup) or piece.gradients().shape[2] > SMALL:
-                self.diagonals[name] = _plus(self.diagonals.get(name), piece.squares())
+                self.diagonals[name] = plus(self.diagonals.get(name), piece.squares())
             else:
-                self.matrices[name] = _plus(self.matrices.get(name), _outer(piece.gradients()))
+                self.matrices[name] = plus(self.matrices.get(name), _outer(piece.gradients()))
 
     def blocks(self) -> list[tuple[Group, Block, Exactness]]:
         """Of all groups."""
@@ -215,16 +157,13 @@ class KroneckerSums:
                 out.append((g, block, Exactness(g.label, size, "diagonal", exact=False, note="its diagonal, exactly")))
             else:
                 f = self.factors[name]
-                shared = f.said > 0
-                note = (
-                    f"shared weight: {'reduce' if f.reduce else 'expand'}, trace set on {min(f.rows, PROBE_ROWS)} rows"
-                )
-                exact = f.rows == 1 and not shared
                 left, right = f.product()
+                note = f"shared weight: {'reduce' if f.reduced else 'expand'}, trace set on {f.rows} rows"
+                exact = f.rows == 1 and not f.shared and len(left) == 1
                 apart = self.apart and len(left) == 1  # a product of its own can be added to others without loss
                 out.append((
                     g, operators.kronecker_sum([(left[0], right[0])]) if apart else operators.kronecker(left, right),
-                    Exactness(g.label, size, "kronecker", exact, note if shared else "", f.ratio),
+                    Exactness(g.label, size, "kronecker", exact, note if f.shared else "", f.ratio),
                 ))  # fmt: skip
         return out
 
@@ -246,7 +185,7 @@ class CorrectedSums:
                 assert block.right is not None
                 like = piece.a
                 squares = piece.squares_in(block.left.to(like), block.right.to(like))
-                self.sums[g.names[0]] = _plus(self.sums.get(g.names[0]), squares)
+                self.sums[g.names[0]] = plus(self.sums.get(g.names[0]), squares)
 
     def blocks(self) -> list[tuple[Group, Block, Exactness]]:
         """Of all groups."""
@@ -273,13 +212,13 @@ class FullSums:
         """One batch."""
         only = next(iter(pieces.values()))
         if not self.dual and len(pieces) == 1 and isinstance(only, Affine) and only.once and only.a.shape[2] == 1:
-            self.matrix = _plus(self.matrix, only.matrix())
+            self.matrix = plus(self.matrix, only.matrix())
             return
         gradients = _all(self.plan, pieces).flatten(0, 1)
         if self.dual:
             self.rows.append(gradients)
         else:
-            self.matrix = _plus(self.matrix, gram(gradients[:, None])[0])
+            self.matrix = plus(self.matrix, gram(gradients[:, None])[0])
 
     def block(self) -> Block:
         """Over the coordinates of all groups, one group after the other."""
@@ -304,8 +243,8 @@ class RangeSums:
     def add(self, pieces: Mapping[str, Piece]) -> None:
         """One batch."""
         gradients = _all(self.plan, pieces).flatten(0, 1)
-        self.product = _plus(self.product, gradients.mT @ (gradients @ self.basis))
-        self.squares = _plus(self.squares, gradients.square().sum(0))
+        self.product = plus(self.product, gradients.mT @ (gradients @ self.basis))
+        self.squares = plus(self.squares, gradients.square().sum(0))
 
 
 def low_rank(last: RangeSums, rank: int) -> Block:
@@ -327,10 +266,6 @@ def _all(plan: Plan, pieces: Mapping[str, Piece]) -> Tensor:
 def _outer(gradients: Tensor) -> Tensor:
     flat = gradients.flatten(0, 1)
     return flat.mT @ flat
-
-
-def _plus(total: Tensor | None, more: Tensor) -> Tensor:
-    return more if total is None else total.add_(more)
 
 
 def _size(group: Group) -> int:
