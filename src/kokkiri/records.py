@@ -86,10 +86,11 @@ class Candidate:
 class Update:
     """New data that a posterior has learnt.
 
-    level: exact, local or full. nats: log p(new | old), chained. per_row, se: mean of log p(y_i | x_i, old) over the new
-    rows, each predicted by the posterior as it was, and its standard error. expected: the same of rows that the model
-    had not seen before, where it is known; drift: by how many standard errors the new rows fall short of it. gap: by how
-    many nats the quadratic model missed. sha256: of the encoded rows.
+    level: exact, local or full. nats: log p(new | old), chained. per_row, se: mean of log p(y_i | x_i, old) over the
+    new rows, each predicted by the posterior as it was, and its standard error. expected: the same of rows that the
+    model had not seen before, where it is known; drift: by how many standard errors the new rows differ from it, below
+    0 where they fall short. gap: by how many nats the network says less of the new rows than its linearisation. sha256:
+    of the rows themselves (`data.digest`).
     """
 
     source: str

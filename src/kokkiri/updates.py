@@ -14,7 +14,6 @@ from torch import Tensor
 
 from kokkiri.curvature import Diagonal, Full, Kronecker, Structure
 from kokkiri.data.core import Data
-from kokkiri.data.read import read
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Products, Rotated
@@ -48,13 +47,14 @@ def update(
 ) -> Particles:
     """The posterior after new data, its prior the posterior before: nothing is trained from nothing.
 
-    level: "exact" (Bayes' rule itself: what is free is linear in the outputs and the noise is normal and known), "local"
-    (of the network linearised at the old mode: what is known is kept) or "full" (descent of the network on the new rows
-    under the posterior as prior, for `steps` or `epochs`). None: exact where it is, full where steps, epochs or an
-    optimizer are named, else local. The record's `gap` says by how many nats the network itself differs from its
-    linearisation on the new rows: where that is large, a full update or a new fit on all rows will do better. Each Gaussian of a mixture learns the rows, and its weight is multiplied by p(new | old) under it. columns: see
-    `kk.Laplace`. remove: takes rows out again (exact only). force: learns rows a second time, or rows that are older than
-    what was learnt.
+    level: "exact" (Bayes' rule itself: what is free is linear in the outputs and the noise is normal and known),
+    "local" (of the network linearised at the old mode: what is known is kept) or "full" (descent of the network on the
+    new rows under the posterior as prior, for `steps` or `epochs`). None: exact where it is, full where steps, epochs
+    or an optimizer are named, else local. The record's `gap` says by how many nats the network itself differs from its
+    linearisation on the new rows: where that is large, a full update or a new fit on all rows will do better. Each
+    Gaussian of a mixture learns the rows, and its weight is multiplied by p(new | old) under it. columns: see
+    `kk.Laplace`. remove: takes rows out again (exact only). force: learns rows a second time, or rows that are older
+    than what was learnt.
 
     Raises DataError for rows that were learnt already or are older, Unsupported for posteriors without a spread.
 
@@ -62,7 +62,8 @@ def update(
     >>> data = kk.read("concrete")
     >>> old, new = data.rows(torch.arange(800)), data.rows(torch.arange(800, 1030))
     >>> net = kk.networks.MLP(data.inputs, [], 1)
-    >>> post = kk.fit(old, net, kk.Gaussian(0.6, learn=False), posterior=kk.Laplace("full", tune="never"), progress=False)
+    >>> recipe = kk.Laplace("full", tune="never")
+    >>> post = kk.fit(old, net, kk.Gaussian(0.6, learn=False), posterior=recipe, progress=False)
     >>> kk.update(post, new, progress=False).record.updates[0].level
     'exact'
     """
@@ -76,11 +77,7 @@ def update(
             f"{post!r} cannot be updated", needs="a posterior with a spread: it says how firmly each weight is known",
             found="points", fix="fit with posterior=kk.Laplace(); on the command line: --posterior laplace",
         )  # fmt: skip
-    rows = (
-        rows_for(post, data if not isinstance(data, str) else read(data))
-        if not isinstance(data, Data)
-        else rows_for(post, data)
-    )
+    rows = rows_for(post, data)
     check_target(post.likelihood, rows)
     assert rows.y is not None
     digest, until = digest_of(rows), last_days(rows)
@@ -97,7 +94,8 @@ def update(
     if not math.isfinite(chained):
         raise DataError(
             "the update gave no finite evidence", needs="rows that the old posterior holds possible",
-            found=Status.INFINITE_EVIDENCE.value, fix="look at the rows; kk.predict(post, rows) shows which are impossible",
+            found=Status.INFINITE_EVIDENCE.value,
+            fix="look at the rows; kk.predict(post, rows) shows which are impossible",
         )  # fmt: skip
     entry = _entry(post, rows, results, said, chained, digest, until, time.process_time() - began)
     record = replace(
@@ -151,7 +149,8 @@ def _refuse(post: Particles, rows: Data, digest: str, until: Mapping[str, float]
     if digest in known and not remove:
         raise DataError(
             f"the posterior has learnt these rows of {rows.source.name} already", needs="rows that are new",
-            found=f"the rows of {known[digest]}", fix="leave them out; --force learns them a second time, and is too sure",
+            found=f"the rows of {known[digest]}",
+            fix="leave them out; --force learns them a second time, and is too sure",
         )  # fmt: skip
     learnt = dict(post.record.data.get("until", {}))
     for u in post.record.updates:
@@ -159,8 +158,10 @@ def _refuse(post: Particles, rows: Data, digest: str, until: Mapping[str, float]
     for name, day in until.items():
         if name in learnt and day < learnt[name] and not remove:
             raise DataError(
-                f"{rows.source.name} is older than what the posterior has learnt", needs=f"rows with {name} after the last",
-                found=f"{name} ends {learnt[name] - day:,.0f} days before", fix="update in the order of time, or --force",
+                f"{rows.source.name} is older than what the posterior has learnt",
+                needs=f"rows with {name} after the last",
+                found=f"{name} ends {learnt[name] - day:,.0f} days before",
+                fix="update in the order of time, or --force",
             )  # fmt: skip
 
 
@@ -234,8 +235,8 @@ def _herd(herd: Herd, results: list[Moved]) -> Herd:
 
 
 def _entry(
-    post: Particles, rows: Data, results: list[Moved], said: Tensor, chained: float, digest: str, until: dict[str, float],
-    seconds: float,
+    post: Particles, rows: Data, results: list[Moved], said: Tensor, chained: float, digest: str,
+    until: dict[str, float], seconds: float,
 ) -> Update:  # fmt: skip
     mean, se = float(said.mean()), float(said.std() / len(said) ** 0.5) if len(said) > 1 else math.nan
     expected, expected_se = _expected(post)

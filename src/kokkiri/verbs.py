@@ -72,10 +72,9 @@ def fit(
     nn.Module (it is copied, and keeps its own initial weights with `Point`), or a function that makes one. patience:
     looks without improvement on held-out rows before training stops; None trains all `steps` on all rows. groups: a
     column whose equal values are never on both sides, of those who learn and those who judge. checkpoints:
-    a folder; a run that was killed goes on from there to the same bits. posterior: `Laplace`, `Ensemble`, `Point` or any
-    other recipe; with one that evidence regularises (`Laplace`), all rows are trained on and evidence decides between
-    candidates. The global random state, the data and the
-    network that was handed in stay as they are.
+    a folder; a run that was killed goes on from there to the same bits. posterior: `Laplace`, `Ensemble`, `Point` or
+    any other recipe; with one that evidence regularises (`Laplace`), all rows are trained on and evidence decides
+    between candidates. The global random state, the data and the network that was handed in stay as they are.
 
     >>> import kokkiri as kk
     >>> data = kk.read("digits")
@@ -270,9 +269,9 @@ def predict(
     """p(y | x, data) for new rows: `Data`, anything `read` takes, or a tensor of encoded inputs.
 
     Gaussians around modes are averaged over row by row, through the network linearised at each mode: in closed form for
-    Gaussian noise, else at quadrature points, or by the "probit" formula for classes (`integral`). Such rows are right one
-    by one; with `draws` so many parameter vectors are drawn and the network itself is run at each, so that one draw serves
-    all rows. Columns are found by name; a category that was never seen is accepted and counted in the notes of
+    Gaussian noise, else at quadrature points, or by the "probit" formula for classes (`integral`). Such rows are right
+    one by one; with `draws` so many parameter vectors are drawn and the network itself is run at each, so that one draw
+    serves all rows. Columns are found by name; a category that was never seen is accepted and counted in the notes of
     `rows_for(post, new)`.
     """
     x = new if isinstance(new, Tensor) else None

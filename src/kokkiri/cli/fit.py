@@ -247,7 +247,7 @@ def posterior_named(text: str) -> Recipe:
         f"there is no posterior {text!r}",
         needs="point, ensemble:5, laplace, laplace:STRUCTURE, laplace:STRUCTURE:last, laplace:STRUCTURE:x5",
         found=text,
-        fix=nearest(kind, ["point", "ensemble", "laplace"]) if kind != "laplace" else "STRUCTURE is " + ", ".join(NAMES),
+        fix=f"STRUCTURE: {', '.join(NAMES)}" if kind == "laplace" else nearest(kind, ["point", "ensemble", "laplace"]),
     )
 
 

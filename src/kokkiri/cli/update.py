@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Update:
     """Teach a model new rows, without training from nothing: its posterior is the prior of what comes next.
 
-    The model must have a spread (fit it with --posterior laplace). Each new row is first predicted by the model as it was,
-    so that a change in the world shows. Rows that were learnt already are refused.
+    The model must have a spread (fit it with --posterior laplace). Each new row is first predicted by the model as it
+    was, so that a change in the world shows. Rows that were learnt already are refused.
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
@@ -30,7 +30,8 @@ class Update:
     out: Annotated[str | None, arg(metavar="FOLDER")] = None
     """Where to write the new model (default: MODEL-updated)."""
     level: Annotated[str | None, arg(metavar="LEVEL")] = None
-    """exact, local (steps from the old mode) or full (descent under the old posterior); default: the least that will do."""
+    """exact, local (steps from the old mode) or full (descent under the old posterior); default: the least that will
+    do."""
     steps: Annotated[int | None, arg(metavar="N")] = None
     """Steps of descent of the full level."""
     epochs: Annotated[float | None, arg(metavar="N")] = None

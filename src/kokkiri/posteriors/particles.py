@@ -38,13 +38,13 @@ def form(data: Data) -> Form:
 
 @dataclass(frozen=True)
 class Particles:
-    """p(params | data) ~ sum_r exp(log_weight_r) N(params | params_r, precision_r⁻¹), or points where there is no precision.
+    """p(params | data) ~ sum_r exp(log_weight_r) N(params | params_r, precision_r⁻¹), or points without a precision.
 
-    herd: the R centres; its `hyper` holds what evidence chose for each. log_weight: (R,), normalised, nats. likelihood: in
-    the target's own units. precision: of each Gaussian, over the flat vector of parameters. linear: predictions linearise
-    the network around each centre; else they run it at draws. evidence: log p(data), where it is known.
-    offset: (R, P), how far each Gaussian's mean has moved, by local updates, from the centre where the network is linearised.
-    draws: "" where draws come from the Gaussians; "dropout": masks of the network's own dropout.
+    herd: the R centres; its `hyper` holds what evidence chose for each. log_weight: (R,), normalised, nats. likelihood:
+    in the target's own units. precision: of each Gaussian, over the flat vector of parameters. linear: predictions
+    linearise the network around each centre; else they run it at draws. evidence: log p(data), where it is known.
+    offset: (R, P), how far each Gaussian's mean has moved, by local updates, from the centre where the network is
+    linearised. draws: "" where draws come from the Gaussians; "dropout": masks of the network's own dropout.
     A Point has no spread, and reports no ignorance of the model.
     """
 
