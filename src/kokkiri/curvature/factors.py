@@ -31,7 +31,7 @@ class Factored:
         if self.a is None or self.b is None:
             return 0.0
         each = self.a.diagonal(dim1=-2, dim2=-1).sum(-1) * self.b.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return float(each.sum()) / self.count
+        return float(each.sum()) / max(self.count, 1e-30)
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Factors:
         found = self._chosen
         assert found.a is not None
         assert found.b is not None
-        return found.b.double() / (found.count * max(self.ratio, 1e-30)), found.a.double()
+        return found.b.double() / max(found.count * self.ratio, 1e-30), found.a.double()
 
 
 def _reduced(piece: Affine) -> Affine:

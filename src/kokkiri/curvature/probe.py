@@ -93,15 +93,22 @@ def rules_of(
 ) -> tuple[Rule | None, ...]:
     """Where the data lie in each use, from these rows and from two of them in the other order; None where unclear."""
     first = [_possible(use, [s[i] for s in slopes], len(x)) for i, use in enumerate(tape.uses)]
+    order = list(range(len(x)))[:0:-1] or [0]  # without the first row; one row alone is asked twice
+    try:
+        again, answer = run(module, x[order], copies=copies)
+    except (RuntimeError, ValueError) as error:
+        raise Unsupported(
+            "the network cannot answer fewer rows than it was given", needs="one answer for each row",
+            found=str(error).splitlines()[0], fix="BatchNorm with running statistics; or posterior=Ensemble(5)",
+        ) from error  # fmt: skip
+    require_rows(answer, len(order))
+    require_alone(out[order].detach(), answer.detach())
     if len(x) == 1:
         return tuple(next(iter(found), None) for found in first)  # one row lies everywhere at once
-    again, answer = run(module, x[1:].flip(0), copies=copies)
-    require_rows(answer, len(x) - 1)
-    require_alone(out[1:].flip(0).detach(), answer.detach())
     if calls_of(again) != calls_of(tape) or again.opaque != tape.opaque:
         return (None,) * len(tape.uses)
     turned = slopes_of(again, answer)
-    second = [_possible(use, [s[i] for s in turned], len(x) - 1) for i, use in enumerate(again.uses)]
+    second = [_possible(use, [s[i] for s in turned], len(order)) for i, use in enumerate(again.uses)]
     both = [[rule for rule in one if rule in other] for one, other in zip(first, second, strict=True)]
     return tuple(found[0] if len(found) == 1 else None for found in map(_distinct, both))
 

@@ -120,7 +120,7 @@ class Dense:
 
     >>> m = Dense(torch.tensor([[1.0, 1.0], [1.0, 1.0]], dtype=torch.float64)).plus(1.0)
     >>> m.solve(torch.tensor([3.0, 3.0], dtype=torch.float64)), round(m.logdet().exp().item(), 6)
-    (tensor([1., 1.], dtype=torch.float64), 3.0)
+    (tensor([1.0000, 1.0000], dtype=torch.float64), 3.0)
     """
 
     matrix: Tensor
@@ -432,8 +432,8 @@ def diagonal(values: Tensor) -> Rotated:
 def symmetric(matrix: Tensor) -> Rotated:
     """A full matrix (P, P) by its eigenvectors; eigenvalues that rounding made negative are 0.
 
-    >>> symmetric(torch.tensor([[2.0, 1.0], [1.0, 2.0]])).solve(torch.tensor([3.0, 3.0]))
-    tensor([1., 1.])
+    >>> symmetric(torch.tensor([[2.0, 1.0], [1.0, 2.0]])).values.flatten()
+    tensor([1., 3.], dtype=torch.float64)
     """
     values, vectors = eigen(matrix)
     return Rotated(vectors[None], None, values[None, :, None])
@@ -446,9 +446,15 @@ def kronecker(left: Tensor, right: Tensor) -> Rotated:
 
 
 def kronecker_sum(terms: Sequence[tuple[Tensor, Tensor]], rest: Tensor | None = None) -> Products:
-    """sum_k B_k ⊗ A_k + diag(rest), rest (o, i) or none. The basis of `near` is that of the sums of factors, each scaled to its share."""
+    """sum_k B_k ⊗ A_k + diag(rest), rest (o, i) or none.
+
+    The basis of `near` is that of the sums of factors, each scaled to its share.
+    """
+    if rest is None:
+        rest = terms[0][0].new_zeros(len(terms[0][0]), len(terms[0][1]))
+        if len(terms) == 1:  # its own basis says it all
+            return Products(tuple(terms), rest, kronecker(terms[0][0][None], terms[0][1][None]))
     trace = lambda m: m.diagonal().sum().clamp(min=torch.finfo(m.dtype).tiny)
-    rest = terms[0][0].new_zeros(len(terms[0][0]), len(terms[0][1])) if rest is None else rest
     left = torch.stack([b * trace(a) for b, a in terms]).sum(0)
     right = torch.stack([a * trace(b) for b, a in terms]).sum(0)
     left, right = eigen(left)[1], eigen(right)[1]
@@ -552,7 +558,9 @@ def _packed(block: Block) -> tuple[str, dict[str, Tensor]]:
         case LowRank():
             return "low rank", {"vectors": block.vectors, "values": block.values, "rest": block.rest}
         case Products():
-            own = {f"b{k}": b for k, (b, _) in enumerate(block.terms)} | {f"a{k}": a for k, (_, a) in enumerate(block.terms)}
+            own = {f"b{k}": b for k, (b, _) in enumerate(block.terms)} | {
+                f"a{k}": a for k, (_, a) in enumerate(block.terms)
+            }
             return "products", {**own, "rest": block.rest}
 
 
