@@ -576,7 +576,7 @@ def unpacked(page: dict[str, Any], tensors: dict[str, Tensor]) -> Blocks:
             case "dense":
                 block = Dense(own["matrix"])
             case "low rank":
-                block = LowRank(**own)
+                block = LowRank(own["vectors"], own["values"], own["rest"])
             case "products":
                 many = len([n for n in own if n.startswith("b")])
                 block = kronecker_sum([(own[f"b{i}"], own[f"a{i}"]) for i in range(many)], own["rest"])
