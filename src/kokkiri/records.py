@@ -90,7 +90,8 @@ class Update:
     new rows, each predicted by the posterior as it was, and its standard error. expected: the same of rows that the
     model had not seen before, where it is known; drift: by how many standard errors the new rows differ from it, below
     0 where they fall short. gap: by how many nats the network says less of the new rows than its linearisation. sha256:
-    of the rows themselves (`data.digest`).
+    of the rows themselves (`data.digest`); file: of what they were read from. since, until: the first and the last day
+    of each column of dates. removed: the rows were taken out.
     """
 
     source: str
@@ -105,7 +106,10 @@ class Update:
     gap: float | None = None
     exact: bool = False
     seconds: float = 0.0
-    until: Mapping[str, float] = field(default_factory=dict)  # the last day of each column of dates
+    file: str = ""
+    since: Mapping[str, float] = field(default_factory=dict)
+    until: Mapping[str, float] = field(default_factory=dict)
+    removed: bool = False
 
 
 @dataclass(frozen=True)

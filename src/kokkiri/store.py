@@ -7,6 +7,7 @@ it over, or says that it may be (`trust=True`).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -14,7 +15,8 @@ import importlib
 import inspect
 import json
 import platform
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from kokkiri.training.checkpoints import write_atomically
 
 FORMAT = 2
 JSON, TENSORS = "model.json", "model.safetensors"
+OLD = "model.safetensors.old"  # there while a new model takes the place of another
 
 
 def versions() -> dict[str, str]:
@@ -57,7 +60,10 @@ def source_hash(network: nn.Module) -> str:
 
 
 def save_model(post: Particles, path: str | Path) -> Path:
-    """Writes a model's folder: first the tensors, then, atomically, the page that vouches for them."""
+    """Writes a model's folder: first the tensors, then, atomically, the page that vouches for them.
+
+    A model that stands there can be read until the new one can.
+    """
     from safetensors.torch import save
 
     folder = Path(path)
@@ -93,9 +99,47 @@ def save_model(post: Particles, path: str | Path) -> Path:
         "evidence": dataclasses.asdict(post.evidence) if post.evidence is not None else None,
         "tensors": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
     }
-    write_atomically(folder / TENSORS, content)
-    write_atomically(folder / JSON, sealed(page))
+    with _readable(folder):
+        write_atomically(folder / TENSORS, content)
+        write_atomically(folder / JSON, sealed(page))
     return folder
+
+
+def moved_in(draft: Path, folder: Path) -> None:
+    """Moves the files of a draft to a folder, the page that vouches for the others last.
+
+    A model that stands there can be read until the new one can, whenever the process is killed.
+    """
+    with _readable(folder):
+        for file in sorted(draft.iterdir(), key=lambda file: file.name == JSON):
+            file.replace(folder / file.name)
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Generator[None, None, None]:
+    """Keeps the tensors of a model under a second name, where its page finds them until another page has come."""
+    old = folder / OLD
+    if _vouched(folder):  # else a killed process has left the right ones under that name, or there is no model
+        old.unlink(missing_ok=True)
+        try:
+            old.hardlink_to(folder / TENSORS)
+        except OSError:  # a file system without links
+            with contextlib.suppress(OSError):
+                shutil.copyfile(folder / TENSORS, old)
+    try:
+        yield
+    finally:
+        if old.exists() and _vouched(folder):
+            old.unlink(missing_ok=True)
+
+
+def _vouched(folder: Path) -> bool:
+    """Whether the page of a folder is whole, and its tensors are the ones that it names."""
+    try:
+        promised = json.loads((folder / JSON).read_bytes())["tensors"]["sha256"]
+        return hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest() == promised
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_model(
@@ -111,6 +155,8 @@ def load_model(
     folder = Path(path)
     page = read_page(folder)
     content = _bytes(folder, TENSORS)
+    if hashlib.sha256(content).hexdigest() != page["tensors"]["sha256"] and (folder / OLD).is_file():
+        content = _bytes(folder, OLD)  # a process was killed while a new model took this one's place
     if hashlib.sha256(content).hexdigest() != page["tensors"]["sha256"]:
         raise ChecksumError(
             f"{folder / TENSORS} was altered",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import datetime as dt
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +13,15 @@ from torch import Tensor
 
 from kokkiri.curvature import Diagonal, Full, Kronecker, Structure
 from kokkiri.data.core import Data
+from kokkiri.data.digest import days_of, digest_of
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Products, Rotated
 from kokkiri.optimizers import Adam, Cosine, WarmUp
+from kokkiri.posteriors.evidence import prior_precision
 from kokkiri.posteriors.particles import Particles
-from kokkiri.posteriors.updating import Moved, free_names, linear_in, moved, retrained
-from kokkiri.records import Evidence, Status, Update
+from kokkiri.posteriors.updating import Moved, free_names, is_whole, linear_in, moved, retrained
+from kokkiri.records import Evidence, Record, Status, Update
 from kokkiri.training.flat import layout
 from kokkiri.training.plan import Plan
 from kokkiri.types import Optimizer
@@ -54,9 +55,10 @@ def update(
     linearisation on the new rows: where that is large, a full update or a new fit on all rows will do better. Each
     Gaussian of a mixture learns the rows, and its weight is multiplied by p(new | old) under it. columns: see
     `kk.Laplace`. remove: takes rows out again (exact only). force: learns rows a second time, or rows that are older
-    than what was learnt.
+    than what was learnt. Interrupted, it raises KeyboardInterrupt: half an update is no posterior.
 
-    Raises DataError for rows that were learnt already or are older, Unsupported for posteriors without a spread.
+    Raises DataError for rows that were learnt already, rows older than all of a batch that was learnt, and rows without
+    a target; Unsupported for posteriors without a spread, and for levels and removals that would not be exact.
 
     >>> import torch, kokkiri as kk
     >>> data = kk.read("concrete")
@@ -78,11 +80,15 @@ def update(
             found="points", fix="fit with posterior=kk.Laplace(); on the command line: --posterior laplace",
         )  # fmt: skip
     rows = rows_for(post, data)
+    if rows.y is None:
+        raise DataError(
+            f"{rows.source.name} cannot be learnt from", needs=f"the target '{post.form.target.name}' in every row",
+            found="; ".join(n for n in rows.notes if "target" in n) or f"no column '{post.form.target.name}'",
+            fix="add it, or leave those rows out; kokkiri predict needs none",
+        )  # fmt: skip
     check_target(post.likelihood, rows)
-    assert rows.y is not None
-    digest, until = digest_of(rows), last_days(rows)
-    if not force:
-        _refuse(post, rows, digest, until, remove=remove)
+    digest = digest_of(rows)
+    forced = "" if remove else _refuse(post.record, rows, digest, force=force)
     said = predict(post, rows).log_prob(rows.y).double()
     results = _moved(
         post, rows, level, remove=remove, columns=columns, seed=seed, optimizer=optimizer, steps=steps, epochs=epochs,
@@ -97,10 +103,11 @@ def update(
             found=Status.INFINITE_EVIDENCE.value,
             fix="look at the rows; kk.predict(post, rows) shows which are impossible",
         )  # fmt: skip
-    entry = _entry(post, rows, results, said, chained, digest, until, time.process_time() - began)
+    entry = _entry(post, rows, results, said, chained, digest, remove=remove, seconds=time.process_time() - began)
+    status = Status.DIVERGED if any(m.diverged for m in results) else post.record.status
     record = replace(
-        post.record, updates=(*post.record.updates, entry), seconds=post.record.seconds + entry.seconds,
-        wall=post.record.wall + time.perf_counter() - clock, notes=_notes(post, rows, entry),
+        post.record, updates=(*post.record.updates, entry), seconds=post.record.seconds + entry.seconds, status=status,
+        wall=post.record.wall + time.perf_counter() - clock, notes=_notes(post.record, rows, entry, status, forced),
     )  # fmt: skip
     old = post.evidence
     evidence = None
@@ -117,52 +124,65 @@ def update(
 
 
 def recommended(post: Particles, data: Data) -> str:
-    """Which level an update with these rows would take, for the asking."""
+    """Which level an update with these rows would take, for the asking.
+
+    "exact" where Bayes' rule is one step, and every block of the precision is the whole matrix: else "local".
+    """
     x = data.batch(torch.arange(min(3, len(data)))).x
-    return "exact" if linear_in(post.herd, post.precision[0], post.likelihood, x) else "local"
+    linear = linear_in(post.herd, post.precision[0], post.likelihood, x)
+    prior = lambda r: prior_precision(post.herd, post.prior, r)
+    whole = all(is_whole(block, prior(r)[index]) for r, p in enumerate(post.precision) for index, block in p.parts)
+    return "exact" if linear and whole else "local"
 
 
-def digest_of(data: Data) -> str:
-    """SHA-256 of the rows themselves: inputs as read, and targets."""
-    digest = hashlib.sha256()
-    for name in sorted(n for n in data.raw if not n.startswith("row:")):
-        digest.update(name.encode())
-        digest.update(data.raw[name].detach().cpu().contiguous().numpy().tobytes())
-    if data.y is not None:
-        digest.update(data.y.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _refuse(record: Record, rows: Data, digest: str, *, force: bool) -> str:
+    """Rows that were learnt already, by their digest or by their whole file, and rows out of the order of time.
+
+    Gives what is forced, for the record.
+    """
+    try:
+        _must_be_new(record, rows, digest)
+    except DataError as error:
+        if not force:
+            raise
+        return f"forced: {error.what} ({error.found})"
+    return ""
 
 
-def last_days(data: Data) -> dict[str, float]:
-    """The last day in each column of dates, counted from 1970."""
-    if data.schema is None:
-        return {}
-    names = [c.name for c in data.schema.columns if c.kind.value == "date" and c.used and c.name in data.raw]
-    last = {n: data.raw[n].double() for n in names}
-    return {n: float(t[t.isfinite()].max()) for n, t in last.items() if bool(t.isfinite().any())}
-
-
-def _refuse(post: Particles, rows: Data, digest: str, until: Mapping[str, float], *, remove: bool) -> None:
-    known = {u.sha256: u.source for u in post.record.updates} | {
-        str(post.record.data.get("rows sha256", "")): "the fit"
-    }
-    if digest in known and not remove:
+def _must_be_new(record: Record, rows: Data, digest: str) -> None:
+    batches, files, since = _learnt(record)
+    whole = rows.source.sha256 if rows.source.rows and len(rows) >= rows.source.rows else ""
+    if digest in batches or (whole and whole in files):
         raise DataError(
-            f"the posterior has learnt these rows of {rows.source.name} already", needs="rows that are new",
-            found=f"the rows of {known[digest]}",
-            fix="leave them out; --force learns them a second time, and is too sure",
+            f"the posterior has learnt rows of {rows.source.name} already", needs="rows that are new",
+            found=f"the very rows of {batches[digest]}" if digest in batches else f"the file of {files[whole]}",
+            fix="leave them out; --force (force=True) learns them a second time, and is too sure then",
         )  # fmt: skip
-    learnt = dict(post.record.data.get("until", {}))
-    for u in post.record.updates:
-        learnt |= {n: max(day, learnt.get(n, day)) for n, day in u.until.items()}
-    for name, day in until.items():
-        if name in learnt and day < learnt[name] and not remove:
+    for name, last in days_of(rows)[1].items():
+        if name in since and last < since[name]:
             raise DataError(
-                f"{rows.source.name} is older than what the posterior has learnt",
-                needs=f"rows with {name} after the last",
-                found=f"{name} ends {learnt[name] - day:,.0f} days before",
-                fix="update in the order of time, or --force",
+                f"{rows.source.name} is older than rows that the posterior has learnt",
+                needs=f"rows whose '{name}' does not end before {_day(since[name])}", found=f"it ends {_day(last)}",
+                fix="update in the order of time, or --force (force=True)",
             )  # fmt: skip
+
+
+def _learnt(record: Record) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:
+    """What is known by now: batches and files by their SHA-256, and the last first day in each column of dates."""
+    batches, files = ({str(record.data.get(name, "")): "the fit"} for name in ("rows sha256", "sha256"))
+    since = dict(record.data.get("since", {}))
+    for k, u in enumerate(record.updates, start=1):
+        if u.removed:
+            if batches.pop(u.sha256, None):
+                files.pop(u.file, None)
+            continue
+        batches[u.sha256] = files[u.file] = f"update {k}"
+        since |= {n: max(day, since.get(n, day)) for n, day in u.since.items()}
+    return batches, files, since
+
+
+def _day(day: float) -> str:
+    return str(dt.date(1970, 1, 1) + dt.timedelta(days=math.floor(day)))
 
 
 def _moved(
@@ -184,13 +204,13 @@ def _moved(
     offsets = torch.zeros(len(post.herd), layout(post.herd.params).size, dtype=torch.float64)
     offsets = offsets if post.offset is None else post.offset
     descends = optimizer is not None or steps is not None or epochs is not None
-    how = level or ("exact" if exact else "full" if descends else "local")
+    how = "exact" if remove else level or ("exact" if exact else "full" if descends else "local")
     many = range(len(post.herd))
     if how != "full":
         return [
             moved(
                 post.herd, r, rows, post.likelihood, post.precision[r], offsets[r], structure, layers, level=how,
-                columns=columns, seed=seed, remove=remove,
+                columns=None if exact else columns, seed=seed, remove=remove,
             )
             for r in many
         ]  # fmt: skip
@@ -205,6 +225,8 @@ def _moved(
                         optimizer=optimizer or Adam(lr=1e-3), plan=plan, columns=columns, watch=watch, stop=stopped,
                     )
                 )  # fmt: skip
+        if stopped():
+            raise KeyboardInterrupt
     return found
 
 
@@ -235,40 +257,46 @@ def _herd(herd: Herd, results: list[Moved]) -> Herd:
 
 
 def _entry(
-    post: Particles, rows: Data, results: list[Moved], said: Tensor, chained: float, digest: str,
-    until: dict[str, float], seconds: float,
+    post: Particles, rows: Data, results: list[Moved], said: Tensor, chained: float, digest: str, *, remove: bool,
+    seconds: float,
 ) -> Update:  # fmt: skip
     mean, se = float(said.mean()), float(said.std() / len(said) ** 0.5) if len(said) > 1 else math.nan
-    expected, expected_se = _expected(post)
+    expected, expected_se = (None, 0.0) if remove else _expected(post)
     drift = None
     if expected is not None and math.isfinite(se):
         drift = (mean - expected) / max(math.hypot(se, expected_se), 1e-12)
     levels = {m.level for m in results}
     level = next(x for x in reversed(LEVELS) if x in levels)
     gaps = [m.gap for m in results if math.isfinite(m.gap)]
+    since, until = days_of(rows)
     return Update(
         rows.source.name, digest, len(rows), level, chained, mean, se, expected, drift, max(gaps) if gaps else None,
-        level == "exact", seconds, until,
+        level == "exact", seconds, rows.source.sha256, since, until, remove,
     )  # fmt: skip
 
 
 def _expected(post: Particles) -> tuple[float | None, float]:
     """What rows that the model had not seen were predicted with: of the last update, else of the report's test rows."""
-    if post.record.updates:
-        last = post.record.updates[-1]
-        return last.per_row, last.se if math.isfinite(last.se) else 0.0
+    learnt = [u for u in post.record.updates if not u.removed]
+    if learnt:
+        return learnt[-1].per_row, learnt[-1].se if math.isfinite(learnt[-1].se) else 0.0
     found = post.facts.get("evaluation")
     if found is None:
         return None, 0.0
     return float(found["log_likelihood"]["value"]), float(found["log_likelihood"]["se"] or 0.0)
 
 
-def _notes(post: Particles, rows: Data, entry: Update) -> tuple[str, ...]:
-    notes = list(post.record.notes)
+def _notes(record: Record, rows: Data, entry: Update, status: Status, forced: str) -> tuple[str, ...]:
+    notes = [*record.notes, *rows.notes, *([forced] if forced else [])]
     if entry.drift is not None and entry.drift < -DRIFT:
         notes.append(
             f"{entry.source}: its rows are predicted worse than expected, {entry.per_row:.3f} nats a row against "
             f"{entry.expected:.3f} ({-entry.drift:.1f} standard errors): the world, or the data, may have changed"
         )
-    notes += [n for n in rows.notes if n not in notes]
-    return tuple(notes)
+    if entry.removed and entry.sha256 not in _learnt(record)[0]:
+        notes.append(
+            f"{entry.source}: rows were taken out that are no batch of the record's: that they were learnt is given"
+        )
+    if status is Status.DIVERGED:
+        notes.append(f"update with {entry.source}: {status.value}")
+    return tuple(dict.fromkeys(notes))

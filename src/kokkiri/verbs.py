@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kokkiri import store
 from kokkiri.data.core import Data, Target
+from kokkiri.data.digest import days_of, digest_of
 from kokkiri.data.encoders import TableEncoder
 from kokkiri.data.images import folder_data
 from kokkiri.data.named import DATA_SETS
@@ -205,7 +206,7 @@ def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping
         seconds=sum(x.seconds for x in outcomes),
         wall=sum(x.wall for x in outcomes),
         seed=o.configuration.plan.seed,
-        config=settings(o, reasons, len(outcomes)),
+        config={**settings(o, reasons, len(outcomes)), **_of_posterior(found)},
         data=data_facts(data),
         versions=store.versions(),
         source=store.source_hash(o.herd.network),
@@ -236,7 +237,7 @@ def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tu
         "schedule": repr(c.plan.schedule),
         "steps": c.plan.steps,
         "batch": c.plan.batch,
-        "patience": c.plan.patience,
+        "patience": o.trained.run.plan.patience,
         "clip": c.plan.clip,
         "augment": repr(c.plan.augment) if c.plan.augment is not None else None,
     }
@@ -244,6 +245,14 @@ def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tu
         t for t in (reasons.get(name, ""), why if name in {"likelihood", "network", "prior"} else "") if t
     )
     return {name: (value, joined(name)) for name, value in values.items() if value is not None}
+
+
+def _of_posterior(found: Approximation) -> dict[str, tuple[Any, str]]:
+    """How exact the posterior is, and its evidence, as the report prints them."""
+    out: dict[str, tuple[Any, str]] = {"exactness": (found.exact, "")} if found.exact else {}
+    if found.evidence is not None:
+        out["evidence"] = (f"{found.evidence.nats:,.1f} nats", f"log p(data), {found.evidence.method}")
+    return out
 
 
 def _moved(o: Outcome) -> str:
@@ -255,10 +264,12 @@ def _moved(o: Outcome) -> str:
 
 def data_facts(data: Data) -> dict[str, Any]:
     """Where the data came from and what they were."""
+    since, until = days_of(data)
     facts: dict[str, Any] = {
         "source": data.source.name, "sha256": data.source.sha256, "rows": len(data), "source rows": data.source.rows,
         "inputs": list(data.inputs.shape), "target": data.target.name if data.target else "",
-        "licence": data.source.licence, "citation": data.source.citation,
+        "licence": data.source.licence, "citation": data.source.citation, "rows sha256": digest_of(data),
+        "since": since, "until": until,
     }  # fmt: skip
     return {k: v for k, v in facts.items() if v or k == "target"}
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import shutil
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from kokkiri.errors import OutputError, UsageError, nearest
+from kokkiri.cli.folder import CHECKPOINTS, all_or_nothing, kept, place
+from kokkiri.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from kokkiri.data.augment import Augment
     from kokkiri.data.core import Data
     from kokkiri.posteriors.recipe import Recipe
-
-CHECKPOINTS = ".checkpoints"
 
 
 def _text(name: str, *, aliases: tuple[str, ...] = ()) -> Any:
@@ -110,9 +107,9 @@ class Fit:
         wishes = self._wishes(train)
         say = (lambda _text: None) if self.quiet else lambda text: sys.stderr.write(text + "\n")
         say(f"{train.source.name}: {len(train):,} rows to learn from, {len(test):,} set apart for the report")
-        if _kept(out):
+        if kept(out):
             say(f"resuming from {out / CHECKPOINTS}")
-        with _all_or_nothing(out) as folder:
+        with all_or_nothing(out) as folder:
             post = fit(train, checkpoints=out / CHECKPOINTS, progress=not self.quiet, **wishes)
             command = shlex.join(["kokkiri", *given])
             facts, summary = judge(post, train, test, folder, command=command, groups=wishes["groups"])
@@ -176,50 +173,7 @@ class Fit:
         from kokkiri.data.sources import SQL
 
         name = "query" if SQL.match(self.data) else Path(self.data).name.partition(".")[0]
-        out = Path(self.out or f"{name or 'data'}-model")
-        if (out / "model.json").exists() and not _kept(out) and not self.overwrite:
-            raise OutputError(
-                f"{out} holds a model already", needs="a place of its own for the new one",
-                found=", ".join(sorted(p.name for p in out.iterdir())), fix="--overwrite, or another --out",
-            )  # fmt: skip
-        there = next(p for p in (out, *out.absolute().parents) if p.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise OutputError(
-                f"cannot write to {out}", needs="a folder that may be written",
-                found=f"{there} {'may not be' if there.is_dir() else 'is a file'}", fix="another --out",
-            )  # fmt: skip
-        return out
-
-
-def _kept(out: Path) -> bool:
-    """Whether a run that was cut left something to go on from."""
-    return any((out / CHECKPOINTS).rglob("step-*.safetensors"))
-
-
-@contextlib.contextmanager
-def _all_or_nothing(out: Path) -> Generator[Path, None, None]:
-    """A folder to write to, whose files are moved to `out` when all of them are whole.
-
-    A run that fails leaves no trace but checkpoints, and those only where they are worth going on from.
-    """
-    draft, new = out / ".part", [p for p in (out, *out.absolute().parents) if not p.exists()]
-    shutil.rmtree(draft, ignore_errors=True)  # what a killed run left
-    try:
-        yield draft
-        for file in sorted(draft.iterdir(), key=lambda file: file.name == "model.json"):  # it vouches for the others
-            file.replace(out / file.name)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {out}", needs="a folder that may be written", found=error.strerror or str(error),
-            fix="another --out",
-        ) from error  # fmt: skip
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if not _kept(out):
-            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        for folder in new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only while it is empty
+        return place(Path(self.out or f"{name or 'data'}-model"), overwrite=self.overwrite)
 
 
 def posterior_named(text: str) -> Recipe:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from kokkiri.errors import OutputError
-
-if TYPE_CHECKING:
-    from kokkiri.posteriors import Particles
+from kokkiri.cli.folder import all_or_nothing, place
 
 
 @dataclass(frozen=True)
@@ -60,34 +56,25 @@ class Update:
         from kokkiri.cli.networks import own_network
         from kokkiri.report import updated
         from kokkiri.updates import update
-        from kokkiri.verbs import load, rows_for
+        from kokkiri.verbs import load, rows_for, save
 
-        out = self._folder()
+        out = place(Path(self.out or f"{self.model.rstrip('/')}-updated"), overwrite=self.overwrite)
         post = load(self.model, None if self.network is None else own_network(self.network))
         rows = rows_for(post, self.data, table=self.table, encoding=self.encoding)
         new = update(
             post, rows, level=self.level, steps=self.steps, epochs=self.epochs, remove=self.remove, force=self.force,
             seed=self.seed, progress=not self.quiet,
         )  # fmt: skip
-        self._write(new, out)
+        with all_or_nothing(out) as folder:
+            save(new, folder)
+        _set_aside(out)
         if not self.quiet:
             updated.show(new.record, new.evidence, str(out))
         return 0
 
-    def _folder(self) -> Path:
-        out = Path(self.out or f"{self.model.rstrip('/')}-updated")
-        if (out / "model.json").exists() and not self.overwrite:
-            raise OutputError(
-                f"{out} holds a model already", needs="a place of its own for the new one",
-                found=", ".join(sorted(p.name for p in out.iterdir())), fix="--overwrite, or another --out",
-            )  # fmt: skip
-        return out
 
-    def _write(self, new: Particles, out: Path) -> None:
-        """The tensors first, then the page that vouches for them; the old report does not speak of the new rows."""
-        from kokkiri.verbs import save
-
-        save(new, out)
-        for name in ("report.html", "predictions.csv"):
-            if (out / name).exists() and out.resolve() == Path(self.model).resolve():
-                shutil.move(out / name, out / f"before-update-{name}")
+def _set_aside(out: Path) -> None:
+    """What was written beside an older model does not speak of the new rows."""
+    for name in ("report.html", "predictions.csv"):
+        if (out / name).exists():
+            (out / name).replace(out / f"before-update-{name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,6 @@ class Ensemble:
 
     size: int = 5
     folds: int = 5
-    stops: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuses what is no ensemble."""
@@ -43,6 +41,11 @@ class Ensemble:
             )
         if self.folds == 1 or self.folds < 0:
             raise UsageError(f"Ensemble(folds={self.folds})", needs="0, or 2 and more", fix=f"Ensemble({self.size})")
+
+    @property
+    def stops(self) -> bool:
+        """Held-out rows stop the training."""
+        return True
 
     @property
     def fold(self) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -17,9 +16,20 @@ from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 class Point:
     """One network. `predict` has no epistemic part: nothing is known of what else would have fitted."""
 
-    size: ClassVar[int] = 1
-    folds: ClassVar[int] = 0
-    stops: ClassVar[bool] = True
+    @property
+    def size(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def folds(self) -> int:
+        """None: a share of the rows stops the training."""
+        return 0
+
+    @property
+    def stops(self) -> bool:
+        """Held-out rows stop the training."""
+        return True
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """One replica: the network with the weights it has, or a new one from the function."""

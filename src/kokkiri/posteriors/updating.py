@@ -3,9 +3,9 @@
     log p(θ | old, new) = log p(new | θ) + log p(θ | old) + const,    log p(θ | old) ~ log N(θ | θ_0, H_0⁻¹)
 
 Three levels, each said in the record:
-    exact    one Newton step, where the model is linear in what moves and the noise is normal and known: Bayes' rule itself
-    local    Newton steps of the network linearised at the old mode: its mean moves, the place of linearisation stays, and
-             nothing is forgotten that the linear model knows (the old Gaussian is its own posterior); seconds
+    exact    one Newton step, where the model is linear in what moves and the noise is normal and known: Bayes' rule
+    local    Newton steps of the network linearised at the old mode: its mean moves, the place of linearisation stays,
+             and nothing is forgotten that the linear model knows (the old Gaussian is its own posterior); seconds
     full     descent of the network itself on the new data under the posterior as prior; the mode may go far
 The precision becomes H_0 + G_new; Kronecker products of several batches are kept apart. The evidence is chained:
 log p(new | old) = log p(new | θ') + log N(θ' | θ_0, H_0⁻¹) + ½ P log 2π - ½ log |H_0 + G_new|.
@@ -25,10 +25,10 @@ from kokkiri.curvature import Structure, ggn
 from kokkiri.curvature.collect import Collector, collector
 from kokkiri.curvature.ggn import chunk_rows, flat_index, last_layer, replica_module, tangent
 from kokkiri.curvature.plan import PROBE
-from kokkiri.errors import NotPositiveDefinite, Unsupported
+from kokkiri.errors import NotPositiveDefinite
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Gaussian, Rescaled
-from kokkiri.numerics.operators import Blocks, blocks_added, gaussian_log_density
+from kokkiri.numerics.operators import Block, Blocks, Dense, LowRank, blocks_added, gaussian_log_density
 from kokkiri.posteriors.evidence import flat_of, laplace_evidence, log_likelihoods, replica_params
 from kokkiri.training.flat import Layout, layout
 from kokkiri.training.loop import Moment, train
@@ -54,6 +54,7 @@ class Moved:
     evidence: float
     gap: float
     level: str
+    diverged: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Remembered:
 
 
 def linear_in(herd: Herd, precision: Blocks, likelihood: Likelihood, x: Any) -> bool:
-    """Whether the outputs are linear in all that is free, and the noise normal and known: then Bayes' rule is one step."""
+    """Whether the outputs are linear in all that is free, and the noise normal and known: one step is Bayes' rule."""
     inner = likelihood.inner if isinstance(likelihood, Rescaled) else likelihood
     if not isinstance(inner, Gaussian) or inner.learn:
         return False
@@ -101,6 +102,17 @@ def linear_in(herd: Herd, precision: Blocks, likelihood: Likelihood, x: Any) -> 
     except UsageError:
         return False
     return set(free_names(herd, precision)) <= last
+
+
+def is_whole(block: Block, prior: Tensor) -> bool:
+    """Whether a block of a precision can hold the whole matrix, nothing left out. prior: its part of the prior's."""
+    match block:
+        case Dense():
+            return True
+        case LowRank():  # of fewer rows than parameters: what is beside the vectors is the prior's alone
+            return torch.allclose(block.rest, prior.to(block.rest), rtol=1e-6, atol=0.0)
+        case _:
+            return block.size == 1
 
 
 def free_names(herd: Herd, precision: Blocks) -> list[str]:
@@ -193,9 +205,11 @@ def tangent_of(herd: Herd, replica: int, data: Any, likelihood: Likelihood, name
 
 def moved(
     herd: Herd, replica: int, data: Any, likelihood: Likelihood, prior: Blocks, offset: Tensor, structure: Structure,
-    layers: Sequence[str], *, level: str, columns: int | None, seed: int, remove: bool = False,
+    layers: Sequence[str], *, level: str, columns: int | None, seed: int, remove: bool = False, fold: bool = True,
 ) -> Moved:  # fmt: skip
     """The exact or the local level for one replica. remove: the rows are taken out instead of put in (exact only).
+
+    fold: whether the place of linearisation follows the mean where that costs next to nothing.
 
     Newton's method in the linearised model, each step halved until it gains. Raises NotPositiveDefinite where rows are
     removed that were never learnt.
@@ -230,6 +244,8 @@ def moved(
     likelihood_at = sign * model.log_likelihood(now)
     evidence = laplace_evidence(likelihood_at + float(gaussian_log_density(prior, now - offset)), precision)
     theta = flat_of(replica_params(herd, replica), where)
+    if not fold:
+        return Moved(theta, now, precision, evidence, math.nan, level)
     itself = sign * float(log_likelihoods(with_theta(herd, replica, theta + now), data, likelihood, 0).sum())
     gap = likelihood_at - itself
     if level == "exact" or abs(gap) <= GAP:
@@ -266,7 +282,7 @@ def retrained(
     precision = blocks_added(prior, own.matrix)
     value = float(log_likelihoods(with_theta(herd, replica, theta), data, likelihood, 0).sum())
     evidence = laplace_evidence(value + float(gaussian_log_density(prior, theta - centre)), precision)
-    return Moved(theta, torch.zeros_like(theta), precision, evidence, math.nan, "full")
+    return Moved(theta, torch.zeros_like(theta), precision, evidence, math.nan, "full", bool(last.diverged))
 
 
 def slim(prior: Blocks, like: Tensor) -> Blocks:
@@ -277,16 +293,9 @@ def slim(prior: Blocks, like: Tensor) -> Blocks:
 def _combined(prior: Blocks, new: Blocks, *, remove: bool) -> Blocks:
     if not remove:
         return blocks_added(prior, new)
-    from kokkiri.numerics.operators import Dense
-
     parts = []
     for (index, old), (_, own) in zip(prior.parts, new.parts, strict=True):
-        if not isinstance(old, Dense):
-            raise Unsupported(
-                "rows can be removed from an exact posterior only", needs="structure 'full' of a linear model",
-                found=type(old).__name__, fix="fit again without the rows",
-            )  # fmt: skip
-        matrix = old.matrix - own.dense()
+        matrix = old.dense() - own.dense()
         if float(torch.linalg.eigvalsh(matrix)[0]) <= 0:
             raise NotPositiveDefinite(
                 "the posterior cannot forget these rows", needs="rows that it has learnt",
