@@ -30,6 +30,7 @@ from kokkiri.errors import (
     Unsupported,
     UsageError,
 )
+from kokkiri.examiner import check, to_arviz
 from kokkiri.herd import Herd, herd, reweight, sweep
 from kokkiri.likelihoods import (
     Bernoulli,
@@ -114,6 +115,7 @@ __all__ = [
     "UsageError",
     "WarmUp",
     "evaluation",
+    "check",
     "fit",
     "herd",
     "likelihoods",
@@ -128,6 +130,7 @@ __all__ = [
     "save",
     "split",
     "sweep",
+    "to_arviz",
     "train",
     "update",
 ]  # fmt: skip

@@ -143,11 +143,12 @@ def likelihood_block(
         out = out.double()
         weight = torch.ones(len(index)) if walk.weight is None else walk.weight[index]
 
-        def cost(phi: Tensor, out: Tensor = out, y: Tensor = y, weight: Tensor = weight) -> Tensor:
-            bound = likelihood.bind(dict(zip(names, phi, strict=True)))
-            return -(weight.to(out) * bound.log_prob(out, y)).sum()
-
-        total += torch.func.hessian(cost)(start)
+        with torch.enable_grad():  # twice backwards: torch.func.hessian would load the compiler of torch first
+            phi = start.clone().requires_grad_()
+            log_p = likelihood.bind(dict(zip(names, phi, strict=True))).log_prob(out, y)
+            (slope,) = torch.autograd.grad(-(weight.to(out) * log_p).sum(), phi, create_graph=True)
+            for k, row in enumerate(slope):
+                total[k] += torch.autograd.grad(row, phi, retain_graph=True)[0]
     index = torch.cat([flat_index(where)(LIKELIHOOD_PREFIX + n).reshape(-1) for n in names])
     return index, operators.symmetric(total * walk.scale).to(torch.empty(0, dtype=torch.float64))
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kokkiri.curvature import Curvature, Kronecker, Structure, ggn, named
+from kokkiri.curvature import Curvature, Full, Kronecker, Structure, ggn, named
+from kokkiri.curvature.ggn import replica_module, wanted
 from kokkiri.curvature.structures import name_of
 from kokkiri.errors import UsageError
 from kokkiri.herd import Herd, herd
@@ -27,6 +28,7 @@ from kokkiri.posteriors.evidence import (
     replica_params,
 )
 from kokkiri.posteriors.members import member_seeds
+from kokkiri.posteriors.modes import at_mode
 from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 from kokkiri.priors import Flat, GroupedNormal, Normal
 from kokkiri.priors.grouped import PREFIX, groups_of
@@ -163,6 +165,8 @@ class Laplace:
         for r in range(len(models)):
             weight = None if models.weight is None else models.weight[r]
             try:
+                if isinstance(self.structure, Full) and weight is None and self.sample is None:
+                    models = self._climbed(models, run, prior, r)
                 curvature = self._curvature(models, run, r, weight)
                 if self.tune == "after" and isinstance(prior, GroupedNormal):
                     for g, p in self._after(models, prior, r, curvature.matrix).items():
@@ -178,6 +182,20 @@ class Laplace:
             own = joint(models, run.data, run.likelihood, prior, r, weight=weight, free=precision.free)
             values.append(laplace_evidence(own, precision))
         return self._approximation(models, prior, tuple(spreads), values, found, len(run.data))
+
+    def _climbed(self, models: Herd, run: Run, prior: Prior, r: int) -> Herd:
+        """The last steps to the mode, which descent only comes near; where the whole matrix is at hand they are few."""
+        names = [n for n in models.params if not n.startswith(LIKELIHOOD_PREFIX)]
+        if self.layers is not None:
+            module = replica_module(models, r)
+            names = list(wanted(module, self._layers, run.data.batch(torch.arange(min(3, len(run.data)))).x))
+        curve = lambda one: ggn(one, run.data, run.likelihood, self._structure, layers=names, seed=run.plan.seed)
+        theta = at_mode(models, r, run.data, run.likelihood, prior, names, curve)
+        own = layout(models.params).views(theta[None])
+        params = {n: t.clone() for n, t in models.params.items()}
+        for n, t in params.items():
+            t[r] = own[n][0].to(t)
+        return replace(models, params=params)
 
     def _curvature(self, models: Herd, run: Run, r: int, weight: Tensor | None) -> Curvature:
         return ggn(

@@ -11,7 +11,7 @@ from kokkiri.records import Evidence, Record, Update
 
 SAYS = {
     "exact": "exact: Bayes' rule itself, as if all rows had been fitted at once",
-    "local": "local, approximate: the modes moved by Gauss-Newton steps, the curvature of the new rows added",
+    "local": "local, approximate: Bayes' rule in the network linearised at its mode; what was known is kept",
     "full": "full, approximate: descent on the new rows under the old posterior, their curvature added",
 }
 
@@ -28,7 +28,8 @@ def lines(record: Record, evidence: Evidence | None) -> list[tuple[str, str]]:
     if last.expected is not None:
         out.append(("expected", f"{last.expected:.3f} nats a row{_verdict(last)}"))
     if last.gap is not None and last.level != "exact":
-        out.append(("quadratic model", f"missed by {last.gap:.2g} nats at the first step"))
+        far = "" if abs(last.gap) <= 0.01 * last.rows else ": a new fit on all rows would find more"
+        out.append(("linearised", f"{last.gap:+.2g} nats from the network itself on the new rows{far}"))
     out.append(("log p(new | old)", f"{last.nats:,.1f} nats"))
     if evidence is not None:
         out.append(("log p(all)", f"{evidence.nats:,.1f} nats ({evidence.method})"))
