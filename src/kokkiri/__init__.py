@@ -56,7 +56,7 @@ from kokkiri.optimizers import (
     StepDecay,
     WarmUp,
 )
-from kokkiri.posteriors import Ensemble, Laplace, Particles, Point
+from kokkiri.posteriors import Ensemble, Laplace, LastLayer, Particles, Point
 from kokkiri.priors import Flat, Normal
 from kokkiri.records import Record, Status
 from kokkiri.training import Dense, Loop, Plan, Stack, train
@@ -91,6 +91,7 @@ __all__ = [
     "Inputs",
     "KokkiriError",
     "Laplace",
+    "LastLayer",
     "Loop",
     "ModelError",
     "Momentum",

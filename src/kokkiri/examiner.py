@@ -6,7 +6,6 @@ evidence add up, do intervals cover, does simulation agree, does Hamiltonian Mon
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,9 +79,10 @@ def check(
     2. Mode: by how many nats the log joint could still rise, ½ gᵀH⁻¹g.
     3. Chain rule: log p(a) + log p(b | a) = log p(a, b) for halves of the rows, in the linearised network.
     4. Coverage: 90 % intervals, or probabilities, on `test`.
-    5. simulations > 0: simulation-based calibration of the linearised network (Talts et al. 2018): parameters drawn from
-       the prior, data from them, the rank of f among draws of the posterior; a χ² test.
-    6. hamiltonian: predictive mean and spread against Hamiltonian Monte Carlo on the same log joint; small networks only.
+    5. simulations > 0: simulation-based calibration of the linearised network (Talts et al. 2018): parameters drawn
+       from the prior, data from them, the rank of f among draws of the posterior; a χ² test.
+    6. hamiltonian: predictive mean and spread against Hamiltonian Monte Carlo on the same log joint; small networks
+       only.
 
     Raises Unsupported for posteriors without a spread, and where Hamiltonian Monte Carlo would take too long.
 
@@ -96,10 +96,15 @@ def check(
     rows = rows_for(post, data)
     if not post.precision:
         raise Unsupported(
-            "there is nothing to examine", needs="a posterior with a spread", found=repr(post), fix="posterior=kk.Laplace()"
+            "there is nothing to examine",
+            needs="a posterior with a spread",
+            found=repr(post),
+            fix="posterior=kk.Laplace()",
         )
     if rows.y is None:
-        raise DataError("rows without a target examine nothing", needs="the rows that were fitted", found="inputs alone")
+        raise DataError(
+            "rows without a target examine nothing", needs="the rows of the fit", found="inputs alone"
+        )
     lines = [_one_datum(post, rows), _mode(post, rows)]
     if post.linear:
         lines.append(_chain(post, rows, seed))
@@ -151,7 +156,9 @@ def _mode(post: Particles, rows: Data) -> Line:
         model = tangent_of(post.herd, r, rows, post.likelihood, _layers(post))
         slope = model.gradient(torch.zeros(where.size, dtype=torch.float64))
         params = replica_params(post.herd, r)
-        pull = flat_of(prior_gradient(post.prior, params, {**hyper_of(post.herd, post.prior, r), "freedom": 0.0}), where)
+        pull = flat_of(
+            prior_gradient(post.prior, params, {**hyper_of(post.herd, post.prior, r), "freedom": 0.0}), where
+        )
         total = torch.zeros_like(slope)
         free = post.precision[r].free
         total[free] = (slope + pull)[free]
@@ -238,8 +245,8 @@ class _Held:
 def _learnt(post: Particles, rows: Data, prior: Blocks, offset: Tensor) -> Moved:
     """Rows into a Gaussian over the linearised network, seen from replica 0."""
     return moved(
-        post.herd, 0, rows, post.likelihood, prior, offset, structure_of(post), _layers(post), level="local", columns=None,
-        seed=0, fold=False,
+        post.herd, 0, rows, post.likelihood, prior, offset, structure_of(post), _layers(post), level="local",
+        columns=None, seed=0, fold=False,
     )  # fmt: skip
 
 
@@ -271,7 +278,14 @@ def _coverage(post: Particles, test: Data) -> list[Line]:
         assert found is not None
         c = found.calibration
         said = f"off by {100 * c.error.value:.1f} %"
-        return [Line("probabilities hold on test rows", said, f"<= {100 * c.by_chance_high:.1f} % by chance", c.as_good_as_right)]
+        return [
+            Line(
+                "probabilities hold on test rows",
+                said,
+                f"<= {100 * c.by_chance_high:.1f} % by chance",
+                c.as_good_as_right,
+            )
+        ]
     low, high = predictive.interval(0.9)
     inside = ((test.y >= low) & (test.y <= high)).double()
     share, (below, above) = float(inside.mean()), scores.wilson(inside.sum(), len(inside))

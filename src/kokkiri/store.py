@@ -78,7 +78,7 @@ def save_model(post: Particles, path: str | Path) -> Path:
     tensors |= {f"params/{n}": t for n, t in post.herd.params.items()}
     tensors |= {f"buffers/{n}": t for n, t in post.herd.buffers.items()}
     tensors |= {f"hyper/{n}": t for n, t in post.herd.hyper.items()}
-    tensors |= {} if post.offset is None else {"offset": post.offset}
+    tensors |= {n: t for n, t in (("offset", post.offset), ("noise", post.noise)) if t is not None}
     tensors |= {f"encoder/{n}": t for n, t in post.form.encoder.state_dict().items()}
     blocks = []
     for r, precision in enumerate(post.precision):
@@ -199,6 +199,7 @@ def _unpacked(
         Evidence(**{**evidence, "each": tuple(evidence["each"])}) if evidence is not None else None,
         str(spread["draws"]),
         tensors.get("offset"),
+        tensors.get("noise"),
     )
 
 

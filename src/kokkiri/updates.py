@@ -18,7 +18,8 @@ from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Products, Rotated
 from kokkiri.optimizers import Adam, Cosine, WarmUp
-from kokkiri.posteriors.evidence import prior_precision
+from kokkiri.posteriors.evidence import flat_of, prior_precision, replica_params
+from kokkiri.posteriors.last_layer import learnt
 from kokkiri.posteriors.particles import Particles
 from kokkiri.posteriors.updating import Moved, free_names, is_whole, linear_in, moved, retrained
 from kokkiri.records import Evidence, Record, Status, Update
@@ -44,6 +45,7 @@ def update(
     remove: bool = False,
     force: bool = False,
     seed: int = 0,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Particles:
     """The posterior after new data, its prior the posterior before: nothing is trained from nothing.
@@ -92,7 +94,7 @@ def update(
     said = predict(post, rows).log_prob(rows.y).double()
     results = _moved(
         post, rows, level, remove=remove, columns=columns, seed=seed, optimizer=optimizer, steps=steps, epochs=epochs,
-        batch=batch, progress=progress,
+        batch=batch, device=device, progress=progress,
     )  # fmt: skip
     evidences = torch.tensor([m.evidence for m in results], dtype=torch.float64)
     herd = _herd(post.herd, results)
@@ -120,6 +122,7 @@ def update(
     return replace(
         post, herd=herd, log_weight=weight, precision=precision, record=record, evidence=evidence,
         offset=offset if bool(offset.any()) else None,
+        noise=torch.stack([m.noise for m in results if m.noise is not None]) if post.noise is not None else None,
     )  # fmt: skip
 
 
@@ -187,8 +190,11 @@ def _day(day: float) -> str:
 
 def _moved(
     post: Particles, rows: Data, level: str | None, *, remove: bool, columns: int | None, seed: int,
-    optimizer: Optimizer | None, steps: int | None, epochs: float | None, batch: int | None, progress: bool,
+    optimizer: Optimizer | None, steps: int | None, epochs: float | None, batch: int | None, device: str,
+    progress: bool,
 ) -> list[Moved]:  # fmt: skip
+    if post.noise is not None:
+        return _last_layer(post, rows, level, post.noise, remove=remove)
     structure, layers = structure_of(post), tuple(free_names(post.herd, post.precision[0]))
     exact = recommended(post, rows) == "exact"
     if level == "exact" and not exact:
@@ -214,7 +220,7 @@ def _moved(
             )
             for r in many
         ]  # fmt: skip
-    plan = _plan(len(rows), steps, epochs, batch, seed)
+    plan = _plan(len(rows), steps, epochs, batch, seed, device)
     found = []
     with interruptible() as stopped:
         for r in many:
@@ -230,6 +236,21 @@ def _moved(
     return found
 
 
+def _last_layer(post: Particles, rows: Data, level: str | None, noise: Tensor, *, remove: bool) -> list[Moved]:
+    """Bayes' rule for the last layer and its noise."""
+    if level not in {None, "exact"}:
+        raise Unsupported(
+            f"a LastLayer posterior has no {level} update", needs="level exact, which is all of it", found=str(level),
+            fix="leave level out",
+        )  # fmt: skip
+    herd, spreads, noises, values = learnt(post.herd, post.precision, noise, post.likelihood, rows, remove=remove)
+    where = layout(herd.params)
+    nought = torch.zeros(where.size, dtype=torch.float64)
+    theta = [flat_of(replica_params(herd, r), where) for r in range(len(herd))]
+    parts = zip(theta, spreads, values, noises, strict=True)
+    return [Moved(t, nought, p, v, 0.0, "exact", noise=n) for t, p, v, n in parts]
+
+
 def structure_of(post: Particles) -> Structure:
     """The structure that a posterior's precision has."""
     blocks = [b for index, b in post.precision[0].parts if int(index.min()) < layout(post.herd.params).split]
@@ -242,11 +263,12 @@ def structure_of(post: Particles) -> Structure:
     return Full()
 
 
-def _plan(n: int, steps: int | None, epochs: float | None, batch: int | None, seed: int) -> Plan:
+def _plan(n: int, steps: int | None, epochs: float | None, batch: int | None, seed: int, device: str) -> Plan:
     size = min(n, batch or (32 if n < 1000 else 128 if n < 20000 else 256))
     each = math.ceil(n / size)
     wide = 100 if n < 1000 else 40 if n < 20000 else 10
-    return Plan(steps or max(200, round((epochs or wide) * each)), size, seed, schedule=WarmUp(0.05, Cosine()))
+    steps = steps or max(200, round((epochs or wide) * each))
+    return Plan(steps, size, seed, schedule=WarmUp(0.05, Cosine()), device=device)
 
 
 def _herd(herd: Herd, results: list[Moved]) -> Herd:

@@ -29,6 +29,7 @@ from kokkiri.experiments.choose import Wishes, best, candidates, quickly, table
 from kokkiri.experiments.configuration import Configuration, Outcome, finished, run
 from kokkiri.likelihoods import Bernoulli, Categorical
 from kokkiri.posteriors import linearised
+from kokkiri.posteriors.last_layer import marginalised
 from kokkiri.posteriors.particles import Particles, form
 from kokkiri.posteriors.recipe import Approximation, Recipe, even
 from kokkiri.priors.grouped import PREFIX
@@ -219,6 +220,7 @@ def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping
     return Particles(
         found.herd, found.log_weight, o.likelihood, prior, form(data), record, precision=found.precision,
         linear=found.linear, evidence=found.evidence, draws=str(found.facts.get("draws", "")),
+        noise=found.facts.get("noise"),
     )  # fmt: skip
 
 
@@ -302,6 +304,9 @@ def predict(
     if post.linear and post.precision and draws is None:
         moments = [linearised.output_moments(post.herd, post.precision, batch(index), post.offset) for index in rows]
         mean, covariance = (torch.cat(part, 1) for part in zip(*moments, strict=True))
+        if post.noise is not None:
+            variance = covariance[..., 0]
+            return marginalised(post.likelihood, mean, variance, post.noise, post.log_weight)
         return linearised.averaged(post.bound(), mean, covariance, post.log_weight, integral=integral)
     herd, weights = post.herd, post.log_weight
     if post.precision or post.draws or draws is not None:

@@ -185,11 +185,13 @@ def posterior_named(text: str) -> Recipe:
     Laplace(structure=Full(), layers=('last',), ...)
     """
     from kokkiri.curvature.structures import NAMES
-    from kokkiri.posteriors import Ensemble, Laplace, Point
+    from kokkiri.posteriors import Ensemble, Laplace, LastLayer, Point
 
     kind, *parts = text.split(":")
     if kind == "point" and not parts:
         return Point()
+    if kind == "last-layer" and not parts:
+        return LastLayer()
     if kind == "ensemble" and (not parts or (len(parts) == 1 and parts[0].isdigit())):
         return Ensemble(int(parts[0]) if parts else 5)
     known = {"last", *NAMES}
@@ -199,9 +201,9 @@ def posterior_named(text: str) -> Recipe:
         return Laplace(structure, layers="last" if "last" in parts else None, size=size)
     raise UsageError(
         f"there is no posterior {text!r}",
-        needs="point, ensemble:5, laplace, laplace:STRUCTURE, laplace:STRUCTURE:last, laplace:STRUCTURE:x5",
+        needs="point, ensemble:5, last-layer, laplace, laplace:STRUCTURE, laplace:STRUCTURE:last, laplace:STRUCTURE:x5",
         found=text,
-        fix=f"STRUCTURE: {', '.join(NAMES)}" if kind == "laplace" else nearest(kind, ["point", "ensemble", "laplace"]),
+        fix=f"STRUCTURE: {', '.join(NAMES)}" if kind == "laplace" else nearest(kind, ["point", "ensemble", "last-layer", "laplace"]),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.laplace import Laplace
+from kokkiri.posteriors.last_layer import LastLayer
 from kokkiri.posteriors.particles import Form, Particles, form
 from kokkiri.posteriors.point import Point
 
-__all__ = ["Ensemble", "Form", "Laplace", "Particles", "Point", "form"]
+__all__ = ["Ensemble", "Form", "Laplace", "LastLayer", "Particles", "Point", "form"]

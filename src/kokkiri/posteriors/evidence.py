@@ -162,6 +162,7 @@ class EvidenceTuner:
     every: int
     seed: int
     steps: int = 3
+    device: str = "cpu"
 
     def __repr__(self) -> str:
         return (
@@ -196,5 +197,5 @@ class EvidenceTuner:
         weight = None if herd.weight is None else herd.weight[r]
         return ggn(
             herd, self.data, self.likelihood, self.structure, replica=r, layers=self.layers, columns=self.columns,
-            sample=self.sample, weight=weight, seed=self.seed,
+            sample=self.sample, weight=weight, seed=self.seed, device=self.device,
         )  # fmt: skip

@@ -121,7 +121,7 @@ class Laplace:
             every = max(1, round(0.8 * run.plan.steps / LOOKS))
             tuner = EvidenceTuner(
                 run.data, run.likelihood, prior, self._structure, self._layers, self.columns, self.sample,
-                max(1, run.plan.steps // 10), every, run.plan.seed,
+                max(1, run.plan.steps // 10), every, run.plan.seed, device=run.plan.device,
             )  # fmt: skip
         return replace(run, herd=models, prior=prior, tuner=tuner)
 
@@ -200,7 +200,7 @@ class Laplace:
     def _curvature(self, models: Herd, run: Run, r: int, weight: Tensor | None) -> Curvature:
         return ggn(
             models, run.data, run.likelihood, self._structure, replica=r, layers=self._layers, columns=self.columns,
-            sample=self.sample, weight=weight, seed=run.plan.seed,
+            sample=self.sample, weight=weight, seed=run.plan.seed, device=run.plan.device,
         )  # fmt: skip
 
     def _approximation(

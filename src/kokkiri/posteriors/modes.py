@@ -1,8 +1,8 @@
 """The last steps to a mode. Descent ends near it; a Gaussian belongs at it.
 
-    θ <- θ + (H + μ I)⁻¹ g,   g the gradient of the log joint, H its Gauss-Newton matrix, μ raised until the log joint rises
+    θ <- θ + (H + μ I)⁻¹ g,   g the gradient of the log joint, H its Gauss-Newton matrix
 
-(Levenberg 1944, Marquardt 1963).
+μ is raised until the log joint rises (Levenberg 1944, Marquardt 1963).
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def at_mode(
     freedom = float(hyper.get("freedom", 0.0))
     scale = LIKELIHOOD_PREFIX + "log_scale"
     one = lambda theta: _with_hyper(with_theta(herd, replica, theta), herd, replica)
-    value = lambda h: joint(h, data, likelihood, prior, 0) + (freedom * float(h.params[scale]) if scale in h.params else 0.0)
+    value = lambda h: (
+        joint(h, data, likelihood, prior, 0) + (freedom * float(h.params[scale]) if scale in h.params else 0.0)
+    )
     now, damping = one(theta), 0.0
     best = value(now)
     free = torch.zeros(where.size, dtype=torch.bool)

@@ -60,6 +60,7 @@ class Particles:
     evidence: Evidence | None = None
     draws: str = ""
     offset: Tensor | None = None
+    noise: Tensor | None = None
 
     def __repr__(self) -> str:
         many = len(self.herd)

@@ -44,7 +44,7 @@ CHUNK = 1024
 class Moved:
     """One replica after an update. evidence: log p(new | old), nats.
 
-    theta: (P,) where the network is linearised. offset: (P,) from there to the mean. gap: by how many nats the network
+    noise: (2,), shape and rate of what is known of σ², where it is integrated out. theta: (P,) where the network is linearised. offset: (P,) from there to the mean. gap: by how many nats the network
     itself, moved so far, would say less of the new rows than the linearised one.
     """
 
@@ -55,6 +55,7 @@ class Moved:
     gap: float
     level: str
     diverged: bool = False
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,8 @@ def retrained(
     centre = flat_of(replica_params(herd, replica), where) + offset
     one = replace(with_theta(herd, replica, centre), hyper={}, weight=None, axes={"replica": 1})
     some = next(iter(one.params.values()))
-    belief = Remembered(centre.to(some), slim(prior, some), where)
+    there = torch.empty(0, dtype=some.dtype, device=plan.device)
+    belief = Remembered(centre.to(there), slim(prior, there), where)
     last: Moment | None = None
     for moment in train(one, data, likelihood, optimizer, belief, plan, stop=stop):
         last = moment
@@ -277,7 +279,7 @@ def retrained(
     held[prior.free] = False
     theta = torch.where(held, centre, theta)
     own = ggn(
-        with_theta(herd, replica, theta), data, likelihood, structure, layers=layers, columns=columns, seed=plan.seed
+        with_theta(herd, replica, theta), data, likelihood, structure, layers=layers, columns=columns, seed=plan.seed, device=plan.device
     )
     precision = blocks_added(prior, own.matrix)
     value = float(log_likelihoods(with_theta(herd, replica, theta), data, likelihood, 0).sum())
