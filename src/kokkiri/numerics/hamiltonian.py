@@ -9,10 +9,11 @@ longest, and spends half its gradients on asking. During warm-up all chains toge
 
 - the step ε by dual averaging (Hoffman & Gelman 2014, "The no-U-turn sampler", eq. 6) to a mean acceptance;
 - the scales s from the variance within chains (between them it would measure modes), in windows that double;
-- the length T of a trajectory by stochastic ascent of ChEES / T, ChEES = ¼ E[(|z' - m|² - |z - m|²)²], z = θ / s and m
-  its mean (Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths in Hamiltonian Monte
-  Carlo", eq. 5 and Algorithm 1; divided by T, as what is sought is change per gradient, and as ChEES alone is flat for
-  normals). Lengths are jittered over (0, 2T) by a Halton sequence, so that no period is met.
+- the length T of a trajectory, by what moves furthest per gradient: lengths t are jittered over (0, 2T) by a Halton
+  sequence, so that no period is met (Hoffman, Radul & Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory
+  lengths in Hamiltonian Monte Carlo", section 3.1), so every iteration is a look at the expected squared jump J(t) =
+  E |θ' - θ|² in scales (Pasarica & Gelman 2010, "Adaptively scaling the Metropolis algorithm using expected squared
+  jumped distance"), and T maximises the mean jump per mean length, ∫ J dt over (0, 2T) / 2T².
 
 Every random number is a function of (seed, iteration); no global state is touched.
 """
@@ -36,6 +37,7 @@ DIVERGED = 1000.0  # nats of energy that no sound trajectory gains
 FIRST_STEP = 0.01
 FIRST_LENGTH = 1.0  # in scales: a sixth of the period of a normal
 SHORTEST_WINDOW = 20  # iterations; from fewer no scale is learnt
+LOOKS = 32  # the last trajectories, from which the length is judged
 
 
 class Point(NamedTuple):
@@ -95,14 +97,13 @@ def sample(
     scale, windows = start.new_ones(p), _windows(warm_up)
     first, gradients = _first_step(log_density, at, normal(-1), acceptance)
     pace = _averaging(first)
-    ascent = _Ascent(math.log(length or FIRST_LENGTH))
+    log_length = math.log(length or FIRST_LENGTH)
+    looks: list[tuple[float, float]] = []
     spread: _Welford | None = None
     step, kept, density = first, start.new_empty(draws, r, p), start.new_empty(draws, r)
     accepted, diverged = 0.0, 0
     for i in range(warm_up + draws):
-        tuned = math.exp(ascent.log_length)
-        phase = 2 * halton(i + 1)
-        steps = max(1, min(most, math.ceil(phase * tuned / step)))
+        steps = max(1, min(most, math.ceil(2 * halton(i + 1) * math.exp(log_length) / step)))
         velocity = normal(i)
         new, end = leapfrog(log_density, at, velocity, step * scale, steps)
         gradients += r * steps
@@ -121,20 +122,23 @@ def sample(
         if windows and i >= windows[0]:
             spread = _Welford(1, at.theta, torch.zeros_like(start)) if spread is None else _added(spread, at.theta)
             if length is None:
-                centre = spread.mean.mean(0)
-                change, growth = _chees(before.theta, new.theta, end, centre, scale, probability)
-                ascent = _ascended(ascent, change, growth * steps * step, math.log(step), math.log(most * step / 2))
+                jump = (probability * ((new.theta - before.theta) / scale).square().sum(1))[probability > 0]
+                looks.append((steps * step, float(jump.sum()) / r))
+                if len(looks) >= LOOKS // 2:
+                    move = math.log(_best_length(looks[-LOOKS:])) - log_length
+                    log_length += 0.1 * min(max(move, -1.0), 1.0)
+                    log_length = min(max(log_length, math.log(step)), math.log(most * step / 2))
             if i + 1 in windows[1:]:
                 old, scale = scale, _scales(spread)
                 ratio = float((old / scale).log().mean())
                 pace, spread = _averaging(math.exp(pace.smooth + ratio)), None
                 step = math.exp(pace.log_step)
-                ascent = _Ascent(ascent.log_length + (ratio if length is None else 0.0))
+                looks = []
+                if length is None and i + 1 == windows[1]:  # what was found in units of no meaning
+                    log_length = math.log(FIRST_LENGTH)
         if i == warm_up - 1:
             step = math.exp(pace.smooth)
-            ascent = _Ascent(ascent.smooth if ascent.iterations else ascent.log_length)
-    length = math.exp(ascent.log_length)
-    return Chains(kept.transpose(0, 1), density.T, accepted, step, length, scale, diverged, gradients)
+    return Chains(kept.transpose(0, 1), density.T, accepted, step, math.exp(log_length), scale, diverged, gradients)
 
 
 def leapfrog(
@@ -142,15 +146,17 @@ def leapfrog(
 ) -> tuple[Point, Tensor]:
     """`steps` steps of ε s = `step`, (P,) or one for all; gives where it ends and the velocity there.
 
-    Reversible: from there with the velocity turned round it comes back. Its energy is in error by O(ε²).
+    Reversible: from there with the velocity turned round it comes back. Its energy is in error by O(ε²). A density may
+    offer `gradient(theta)`, which is asked on the way.
     """
-    theta, value, gradient = at
-    velocity = torch.addcmul(velocity, 0.5 * step * torch.ones_like(gradient), gradient)
-    for k in range(steps):
+    slope = getattr(log_density, "gradient", None) or (lambda theta: log_density(theta)[1])
+    theta, velocity = at.theta, velocity + 0.5 * step * at.gradient
+    for _ in range(steps - 1):
         theta = theta + step * velocity
-        value, gradient = log_density(theta)
-        velocity = velocity + (step if k < steps - 1 else 0.5 * step) * gradient
-    return Point(theta, value, gradient), velocity
+        velocity = velocity + step * slope(theta)
+    theta = theta + step * velocity
+    value, gradient = log_density(theta)
+    return Point(theta, value, gradient), velocity + 0.5 * step * gradient
 
 
 def halton(i: int, base: int = 2) -> float:
@@ -211,38 +217,20 @@ def _scales(seen: _Welford) -> Tensor:
     return ((seen.squares.sum(0) + 5e-3) / (n + 5)).sqrt()
 
 
-class _Ascent(NamedTuple):
-    """Ascent of log(ChEES / T) in log T: running means of ChEES and of its slope in log T, and the average of log T."""
+def _best_length(looks: list[tuple[float, float]]) -> float:
+    """The T with the largest ∫ J dt over (0, 2T) per 2T², by trapezia; more than was looked at, if it rises there.
 
-    log_length: float
-    change: float = 0.0
-    growth: float = 0.0
-    smooth: float = 0.0
-    iterations: int = 0
-
-
-def _ascended(now: _Ascent, change: float, growth: float, low: float, high: float) -> _Ascent:
-    if not (math.isfinite(growth) and change > 0):
-        return now
-    n = now.iterations + 1
-    share = max(0.1, 1 / n)  # means over some ten iterations, in which the jitter has been everywhere
-    change, growth = now.change + share * (change - now.change), now.growth + share * (growth - now.growth)
-    move = 0.1 * min(max(growth / change - 1, -1.0), 1.0)
-    log_length = min(max(now.log_length + move, low), high)
-    smooth = now.smooth + max(0.02, 1 / n) * (log_length - now.smooth)
-    return _Ascent(log_length, change, growth, smooth, n)
-
-
-def _chees(
-    before: Tensor, after: Tensor, end: Tensor, centre: Tensor, scale: Tensor, probability: Tensor
-) -> tuple[float, float]:
-    """ChEES and its slope in time: means over proposals, weighted by how probably they are accepted."""
-    new, old = (after - centre) / scale, (before - centre) / scale
-    change = new.square().sum(1) - old.square().sum(1)
-    slope = change * (new * end).sum(1)
-    weight = torch.where(torch.isfinite(slope), probability, 0.0)
-    mean = lambda t: float((weight * torch.nan_to_num(t)).sum() / weight.sum())
-    return mean(0.25 * change.square()), mean(slope)
+    >>> looks = [(0.1 * k, 1 - math.cos(0.1 * k)) for k in range(1, 100)]  # of a normal
+    >>> round(_best_length(looks), 2), _best_length(looks[:20]) > 1.0  # 1 / u - sin(u) / u², u = 2T: half of 3.14
+    (1.55, True)
+    """
+    area, best, at, before, last = 0.0, -1.0, 0.0, 0.0, 0.0
+    for t, jump in sorted(looks):
+        area += 0.5 * (jump + last) * (t - before)
+        if 2 * area / t**2 > best:
+            best, at = 2 * area / t**2, t
+        before, last = t, jump
+    return 0.5 * at if at < before else 1.5 * at
 
 
 def _windows(warm_up: int) -> list[int]:

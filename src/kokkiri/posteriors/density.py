@@ -3,7 +3,7 @@
     log p(data, params) = sum_i w_i log p(y_i | f(x_i)) + log p(params)        nats, summed over data
 
 What samplers sample is exp of it. Networks of affine maps and nonlinearities go through the hand-written products of
-`training.dense` where likelihood and prior offer their slopes; any other goes through `vmap`, at several times the cost.
+`training.dense` where likelihood and prior offer their slopes; others through `vmap`, at several times the cost.
 """
 
 from __future__ import annotations
@@ -85,23 +85,29 @@ def _by_hand(
     hyper: Params,
 ) -> Density:
     of_prior = vmap(lambda params: prior.log_prob(params, hyper))
-    numbers = {name: t.item() for name, t in hyper.items()}  # what all replicas share costs nothing to broadcast
+    numbers: Any = {name: t.item() for name, t in hyper.items()}  # what all replicas share costs nothing to broadcast
 
-    def both(theta: Tensor, *, value: bool) -> tuple[Tensor | None, Tensor]:
+    def slopes(theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-likelihood (R, N) and the gradient of the whole (R, P)."""
         gradient = torch.empty_like(theta)
         params, slots = where.views(theta), where.views(gradient)
-        with torch.no_grad():
-            output, tape = forward(operations, params, x, training=False)
-            score = likelihood.bind(of_likelihood(params)).score(output, y)
-            backward(operations, params, slots, tape, score.output if weight is None else weight[:, None] * score.output)
-            for name, g in score.parameters.items():
-                slots[LIKELIHOOD_PREFIX + name].copy_((g if weight is None else weight * g).sum(1))
-            blocks, pulls = where.blocks(gradient), prior_gradient(prior, where.blocks(theta), numbers)
-            for name, pull in pulls.items():
-                blocks[name].add_(pull)
-            if not value:
-                return None, gradient
-            ll = score.log_prob if weight is None else weight * score.log_prob
-            return ll.sum(1) + of_prior(where.blocks(theta)), gradient
+        output, tape = forward(operations, params, x, training=False)
+        score = likelihood.bind(of_likelihood(params)).score(output, y)
+        backward(operations, params, slots, tape, score.output if weight is None else weight[:, None] * score.output)
+        for name, g in score.parameters.items():
+            slots[LIKELIHOOD_PREFIX + name].copy_((g if weight is None else weight * g).sum(1))
+        blocks = where.blocks(gradient)
+        for name, pull in prior_gradient(prior, where.blocks(theta), numbers).items():
+            blocks[name].add_(pull)
+        return score.log_prob if weight is None else weight * score.log_prob, gradient
 
-    return Density(lambda theta: both(theta, value=True), lambda theta: both(theta, value=False)[1])
+    @torch.no_grad()
+    def value_and_gradient(theta: Tensor) -> tuple[Tensor, Tensor]:
+        ll, gradient = slopes(theta)
+        return ll.sum(1) + of_prior(where.blocks(theta)), gradient
+
+    @torch.no_grad()
+    def gradient(theta: Tensor) -> Tensor:
+        return slopes(theta)[1]
+
+    return Density(value_and_gradient, gradient)
