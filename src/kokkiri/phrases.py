@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 
 
@@ -49,6 +50,15 @@ def joined(words: list[str], limit: int = 12) -> str:
     """
     rest = len(words) - limit
     return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def date_of(day: float) -> str:
+    """A day counted from 1970.
+
+    >>> date_of(19723.5)
+    '2024-01-01'
+    """
+    return str(dt.date(1970, 1, 1) + dt.timedelta(days=math.floor(day)))
 
 
 def duration(seconds: float) -> str:

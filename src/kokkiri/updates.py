@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import time
 from dataclasses import replace
@@ -18,6 +17,7 @@ from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Products, Rotated
 from kokkiri.optimizers import Adam, Cosine, WarmUp
+from kokkiri.phrases import date_of
 from kokkiri.posteriors.evidence import flat_of, prior_precision, replica_params
 from kokkiri.posteriors.last_layer import learnt
 from kokkiri.posteriors.particles import Particles
@@ -165,7 +165,8 @@ def _must_be_new(record: Record, rows: Data, digest: str) -> None:
         if name in since and last < since[name]:
             raise DataError(
                 f"{rows.source.name} is older than rows that the posterior has learnt",
-                needs=f"rows whose '{name}' does not end before {_day(since[name])}", found=f"it ends {_day(last)}",
+                needs=f"rows whose '{name}' does not end before {date_of(since[name])}",
+                found=f"it ends {date_of(last)}",
                 fix="update in the order of time, or --force (force=True)",
             )  # fmt: skip
 
@@ -182,10 +183,6 @@ def _learnt(record: Record) -> tuple[dict[str, str], dict[str, str], dict[str, f
         batches[u.sha256] = files[u.file] = f"update {k}"
         since |= {n: max(day, since.get(n, day)) for n, day in u.since.items()}
     return batches, files, since
-
-
-def _day(day: float) -> str:
-    return str(dt.date(1970, 1, 1) + dt.timedelta(days=math.floor(day)))
 
 
 def _moved(

@@ -1,5 +1,6 @@
 """update against dense linear algebra in float64: Bayes' rule for linear models, and for linearised networks."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -33,7 +34,7 @@ def cut(data, *sizes):
     """The data in consecutive batches."""
     edges = np.cumsum([0, *sizes])
     assert edges[-1] == len(data)
-    return [data.rows(torch.arange(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    return [data.rows(torch.arange(a, b)) for a, b in itertools.pairwise(edges)]
 
 
 def linear(width=3):

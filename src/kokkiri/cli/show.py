@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
+
+from kokkiri.phrases import count, date_of
+
+if TYPE_CHECKING:
+    from kokkiri.posteriors import Particles
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,11 @@ class Show:
             ("trained", f"{record.steps:,} steps, {record.seconds:.1f} CPU s; {record.status.value}"),
             ("seed", str(record.seed)),
         ]
-        facts += [(f"data {name}", str(value)) for name, value in record.data.items()]
+        facts += _posterior(post)
+        facts += [(f"data {name}", _plain(value)) for name, value in record.data.items() if value not in ({}, "")]
         facts += [("versions", ", ".join(f"{n} {v}" for n, v in record.versions.items()))]
         facts += [("weights SHA-256", page["tensors"]["sha256"]), ("source SHA-256", record.source or "unknown")]
+        facts += [("note", note) for note in record.notes]
         for name, text in facts:
             grid.add_row(name, text)
         console.print(grid)
@@ -76,8 +83,32 @@ class Show:
             found = Evaluation.from_json(post.facts["evaluation"])
             beside = Comparison.from_json(post.facts["comparison"])
             console.print()
-            console.print(words.sentence(found, beside, target))
+            before = "Before its updates: " if record.updates else ""
+            console.print(before + words.sentence(found, beside, target))
         return 0
+
+
+def _posterior(post: Particles) -> list[tuple[str, str]]:
+    """What is exact, the evidence, and a line for every update."""
+    facts = [("exact?", post.record.posterior)] if post.record.posterior else []
+    if post.evidence is not None:
+        found = post.evidence
+        exact = "exact" if found.exact else "approximate"
+        facts.append(("log p(data)", f"{found.nats:,.1f} nats, {count(found.rows, 'row')}; {found.method}; {exact}"))
+    for k, u in enumerate(post.record.updates, start=1):
+        did = "taken out" if u.removed else "learnt"
+        exact = "exact" if u.exact else f"{u.level}, approximate"
+        drift = "" if u.drift is None else f", {u.drift:+.1f} standard errors from what was expected"
+        what = f"{count(u.rows, 'row')} of {u.source} {did}; {exact}; log p(new | old) {u.nats:,.1f} nats"
+        facts.append((f"update {k}", f"{what}; {u.per_row:.3f} nats a row before{drift}"))
+    return facts
+
+
+def _plain(value: Any) -> str:
+    """A value as text; days of columns of dates as dates."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {date_of(day)}" for name, day in value.items())
 
 
 def _wide() -> bool:

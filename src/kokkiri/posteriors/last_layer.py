@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,15 +51,22 @@ class LastLayer:
     LastLayer(size=5)
     """
 
-    folds: ClassVar[int] = 0
-    stops: ClassVar[bool] = True
-
     size: int = 1
 
     def __post_init__(self) -> None:
         """Refuses what is no number of networks."""
         if self.size < 1:
             raise UsageError(f"LastLayer(size={self.size})", needs="a whole number of at least 1", found=str(self.size))
+
+    @property
+    def folds(self) -> int:
+        """None: a share of the rows stops the training."""
+        return 0
+
+    @property
+    def stops(self) -> bool:
+        """Held-out rows stop the training of the features."""
+        return True
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """`size` replicas; a single one keeps the weights of a network that is handed in."""
