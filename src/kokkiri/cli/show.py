@@ -66,7 +66,8 @@ class Show:
                 else f"inputs of shape {post.form.inputs.shape}",
             ),
         ]
-        facts += [(name, f"{value}: {why}" if why else str(value)) for name, (value, why) in record.config.items()]
+        chosen = {name: pair for name, pair in record.config.items() if name not in {"exactness", "evidence"}}
+        facts += [(name, f"{value}: {why}" if why else str(value)) for name, (value, why) in chosen.items()]
         facts += [
             ("trained", f"{record.steps:,} steps, {record.seconds:.1f} CPU s; {record.status.value}"),
             ("seed", str(record.seed)),
@@ -90,11 +91,12 @@ class Show:
 
 def _posterior(post: Particles) -> list[tuple[str, str]]:
     """What is exact, the evidence, and a line for every update."""
-    facts = [("exact?", post.record.posterior)] if post.record.posterior else []
+    facts = [("exactness", post.record.posterior)] if post.record.posterior else []
     if post.evidence is not None:
         found = post.evidence
         exact = "exact" if found.exact else "approximate"
-        facts.append(("log p(data)", f"{found.nats:,.1f} nats, {count(found.rows, 'row')}; {found.method}; {exact}"))
+        rows = count(found.rows, "row")
+        facts.append(("evidence", f"log p(data) = {found.nats:,.1f} nats, {rows}; {found.method}; {exact}"))
     for k, u in enumerate(post.record.updates, start=1):
         did = "taken out" if u.removed else "learnt"
         exact = "exact" if u.exact else f"{u.level}, approximate"
