@@ -124,6 +124,8 @@ def test_the_posterior_of_a_linear_model_is_the_textbooks():
     assert torch.allclose(dense_of(post), precision, rtol=1e-12)
     prior = torch.eye(4, dtype=torch.float64)
     assert post.evidence.nats == pytest.approx(evidence_of(torch.zeros(50), x, prior, data), abs=1e-8)
+    assert post.evidence.exact
+    assert post.record.posterior.startswith("exact")
     x = torch.cat([new.batch(torch.arange(10)).x, torch.ones(10, 1, dtype=torch.float64)], 1)
     said = kk.predict(post, new)
     assert torch.allclose(said.mean, 2 + 3 * x @ mean, atol=1e-8)
@@ -191,6 +193,8 @@ def test_what_leaves_part_of_the_matrix_out_is_not_called_exact(structure):
     post = fit(a, nn.Sequential(linear()), posterior=kk.Laplace(structure, tune="never"))
     if structure == "low-rank":  # of four parameters, one direction
         post = fit(a, linear(), posterior=kk.Laplace(kk.curvature.TopEigen(1), tune="never"))
+    assert post.record.posterior.startswith("approximate")
+    assert not post.evidence.exact
     assert update(post, b).record.updates[0].level == "local"
     with pytest.raises(Unsupported, match="no exact update"):
         update(post, b, level="exact")
@@ -229,6 +233,8 @@ def test_a_last_layer_with_known_noise_is_exact():
     a, b = cut(data, 60, 40)
     post = fit(a, mlp(), posterior=kk.Laplace("full", layers="last", tune="never"), steps=500)
     updated = update(post, b)
+    assert post.record.posterior.startswith("exact for layers last, given the features")
+    assert not post.evidence.exact
     assert updated.record.updates[0].level == "exact"
     features = lambda d: torch.cat([
         post.herd.module()[:2](d.batch(torch.arange(len(d))).x).detach(), torch.ones(len(d), 1, dtype=torch.float64)

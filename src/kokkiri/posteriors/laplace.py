@@ -30,6 +30,7 @@ from kokkiri.posteriors.evidence import (
 from kokkiri.posteriors.members import member_seeds
 from kokkiri.posteriors.modes import at_mode
 from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
+from kokkiri.posteriors.updating import linear_in
 from kokkiri.priors import Flat, GroupedNormal, Normal
 from kokkiri.priors.grouped import PREFIX, groups_of
 from kokkiri.records import Evidence, Status
@@ -181,7 +182,9 @@ class Laplace:
             spreads.append(precision)
             own = joint(models, run.data, run.likelihood, prior, r, weight=weight, free=precision.free)
             values.append(laplace_evidence(own, precision))
-        return self._approximation(models, prior, tuple(spreads), values, found, len(run.data))
+        some = run.data.batch(torch.arange(min(3, len(run.data)))).x
+        linear = all(f.exact for f in found) and linear_in(models, spreads[0], run.likelihood, some)
+        return self._approximation(models, prior, tuple(spreads), values, found, len(run.data), linear=linear)
 
     def _climbed(self, models: Herd, run: Run, prior: Prior, r: int) -> Herd:
         """The last steps to the mode, which descent only comes near; where the whole matrix is at hand they are few."""
@@ -211,13 +214,16 @@ class Laplace:
         values: list[float],
         found: list[Curvature],
         n: int,
+        *,
+        linear: bool,
     ) -> Approximation:
         each = torch.tensor(values, dtype=torch.float64)
         finite = bool(each.isfinite().all())
         log_weight = torch.log_softmax(each, 0) if self.weights == "evidence" and finite else even(len(each))
         total = float(torch.logsumexp(each, 0)) - math.log(len(each))
         name = name_of(self._structure) + ("" if self.layers is None else f", layers {', '.join(self.layers)}")
-        evidence = Evidence(total, n, f"laplace, {name}", each=tuple(values)) if finite else None
+        whole = linear and len(spreads[0].free) == layout(models.params).size  # then the log joint is quadratic
+        evidence = Evidence(total, n, f"laplace, {name}", whole, tuple(values)) if finite else None
         modes = "the mode" if len(each) == 1 else f"each of {len(each)} modes"
         blocks = "the exact Gauss-Newton matrix" if all(f.exact for f in found) else _said(found[0], name)
         notes = list(dict.fromkeys(note for f in found for note in f.notes))
@@ -227,9 +233,12 @@ class Laplace:
         scale = models.params.get(LIKELIHOOD_PREFIX + "log_scale")
         if scale is not None and bool((scale < COLLAPSED).any()):
             status = Status.NOISE_COLLAPSED
+        exact = f"approximate: a Gaussian around {modes}; {blocks}"
+        if linear:
+            given = "" if whole else f" for layers {', '.join(self.layers or ())}, given the features"
+            exact = f"exact{given}: outputs are linear in what is free, the noise is normal and known"
         return Approximation(
-            models, log_weight, spreads, linear=True, evidence=evidence, prior=prior, status=status,
-            exact=f"approximate: a Gaussian around {modes}; {blocks}",
+            models, log_weight, spreads, linear=True, evidence=evidence, prior=prior, status=status, exact=exact,
             notes=(*notes, *(() if status is None else (status.value,))),
         )  # fmt: skip
 
