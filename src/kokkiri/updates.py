@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kokkiri.curvature import Diagonal, Full, Kronecker, Structure
+from kokkiri.curvature import Diagonal, Full, Kronecker, Structure, TopEigen
 from kokkiri.data.core import Data
 from kokkiri.data.digest import days_of, digest_of
 from kokkiri.errors import DataError, Unsupported, UsageError
@@ -29,6 +29,7 @@ from kokkiri.types import Optimizer
 from kokkiri.verbs import check_target, interruptible, predict, progress_bar, rows_for
 
 LEVELS = ("exact", "local", "full")
+DRAWS = 4  # of the posterior, over which a full update averages the curvature
 DRIFT = 3.0  # standard errors
 
 
@@ -42,6 +43,7 @@ def update(
     epochs: float | None = None,
     batch: int | None = None,
     columns: int | None = None,
+    expected: int | None = None,
     remove: bool = False,
     force: bool = False,
     seed: int = 0,
@@ -56,7 +58,8 @@ def update(
     or an optimizer are named, else local. The record's `gap` says by how many nats the network itself differs from its
     linearisation on the new rows: where that is large, a full update or a new fit on all rows will do better. Each
     Gaussian of a mixture learns the rows, and its weight is multiplied by p(new | old) under it. columns: see
-    `kk.Laplace`. remove: takes rows out again (exact only). force: learns rows a second time, or rows that are older
+    `kk.Laplace`. expected: draws over which a full update averages the curvature of the new rows (see `kk.Laplace`;
+    default: 4, and 0 where the whole matrix is kept). remove: takes rows out again (exact only). force: learns rows a second time, or rows that are older
     than what was learnt. Interrupted, it raises KeyboardInterrupt: half an update is no posterior.
 
     Raises DataError for rows that were learnt already, rows older than all of a batch that was learnt, and rows without
@@ -88,13 +91,15 @@ def update(
             found="; ".join(n for n in rows.notes if "target" in n) or f"no column '{post.form.target.name}'",
             fix="add it, or leave those rows out; kokkiri predict needs none",
         )  # fmt: skip
+    if not len(rows):
+        raise DataError("there are no rows to learn", needs="at least one row", found="none", fix="hand some over")
     check_target(post.likelihood, rows)
     digest = digest_of(rows)
     forced = "" if remove else _refuse(post.record, rows, digest, force=force)
     said = predict(post, rows).log_prob(rows.y).double()
     results = _moved(
         post, rows, level, remove=remove, columns=columns, seed=seed, optimizer=optimizer, steps=steps, epochs=epochs,
-        batch=batch, device=device, progress=progress,
+        batch=batch, expected=expected, device=device, progress=progress,
     )  # fmt: skip
     evidences = torch.tensor([m.evidence for m in results], dtype=torch.float64)
     herd = _herd(post.herd, results)
@@ -187,8 +192,8 @@ def _learnt(record: Record) -> tuple[dict[str, str], dict[str, str], dict[str, f
 
 def _moved(
     post: Particles, rows: Data, level: str | None, *, remove: bool, columns: int | None, seed: int,
-    optimizer: Optimizer | None, steps: int | None, epochs: float | None, batch: int | None, device: str,
-    progress: bool,
+    optimizer: Optimizer | None, steps: int | None, epochs: float | None, batch: int | None, expected: int | None,
+    device: str, progress: bool,
 ) -> list[Moved]:  # fmt: skip
     if post.noise is not None:
         return _last_layer(post, rows, level, post.noise, remove=remove)
@@ -218,6 +223,7 @@ def _moved(
             for r in many
         ]  # fmt: skip
     plan = _plan(len(rows), steps, epochs, batch, seed, device)
+    average = expected if expected is not None else 0 if isinstance(structure, Full | TopEigen) else DRAWS
     found = []
     with interruptible() as stopped:
         for r in many:
@@ -225,7 +231,8 @@ def _moved(
                 found.append(
                     retrained(
                         post.herd, r, rows, post.likelihood, post.precision[r], offsets[r], structure, layers,
-                        optimizer=optimizer or Adam(lr=1e-3), plan=plan, columns=columns, watch=watch, stop=stopped,
+                        optimizer=optimizer or Adam(lr=1e-3), plan=plan, columns=columns,
+                        expected=average, watch=watch, stop=stopped,
                     )
                 )  # fmt: skip
         if stopped():

@@ -45,5 +45,5 @@ def _rows(data: Data, names: list[str]) -> Iterator[bytes]:
     """The bytes of each row."""
     parts = [data.raw[n] for n in names] + ([] if data.y is None else [data.y])
     for index in torch.arange(len(data)).split(CHUNK):
-        flat = [t[index].detach().cpu().contiguous().reshape(len(index), -1).view(torch.uint8) for t in parts]
+        flat = [t[index, None].detach().cpu().contiguous().flatten(1).view(torch.uint8) for t in parts]
         yield from (row.tobytes() for row in torch.cat(flat, 1).numpy())

@@ -526,7 +526,7 @@ def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     if not bool(matrix.isfinite().all()):
         raise ValueError("a curvature that is not finite")
     values, vectors = torch.linalg.eigh(((matrix + matrix.mT) / 2).double())
-    return values.clamp(min=0), vectors
+    return values.clamp(min=0), vectors.contiguous()  # as they come from a file: products round alike
 
 
 def gaussian_log_density(precision: Blocks, offset: Tensor) -> Tensor:
