@@ -20,17 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from kokkiri.curvature.pieces import Affine, Piece, Vector
+from kokkiri.curvature.by_hand import Columns, Program, hand_plan, walk_by_hand
+from kokkiri.curvature.pieces import Piece, Vector
 from kokkiri.curvature.plan import Group, Plan, piece, plan_of
 from kokkiri.curvature.probe import TOLERANCE, calls_of, dense, edges_into, fits, require_alone, require_rows, run
 from kokkiri.curvature.tape import Tape
 from kokkiri.errors import Unsupported
-from kokkiri.networks.dense import Operation, program
-from kokkiri.training.dense import forward
 
-Columns = Callable[[Tensor], Tensor]
 Right: TypeAlias = dict[tuple[str, int, int], bool]  # whether lifting over columns or data was right for (B, K)
-BY_HAND = {"affine", "relu", "tanh", "sigmoid", "gelu", "silu", "dropout", "hold", "add held", "add input"}
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,13 @@ class Collector:
 
     module: nn.Module
     plan: Plan
-    operations: tuple[Operation, ...] | None = None
+    operations: Program | None = None
     right: Right = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, x: Any, columns: Columns) -> tuple[Tensor, Tensor, dict[str, Piece]]:
         """(B, ...) inputs -> outputs (B, C), columns (B, C, K), and the piece of each group under its first name."""
         if self.operations is not None:
-            return _by_hand(self.module, self.operations, self.plan, x, columns)
+            return walk_by_hand(self.module, self.operations, self.plan, x, columns)
         return _by_autograd(self, x, columns)
 
 
@@ -54,11 +51,8 @@ def collector(module: nn.Module, x: Any, names: tuple[str, ...], flat_index: Cal
 
     Raises Unsupported where the outputs are not one row of numbers for each row of inputs.
     """
-    plan = plan_of(module, x, names, flat_index)
-    operations = program(module) if isinstance(x, Tensor) else None
-    plain = operations is not None and all(op.kind in BY_HAND for op in operations)
-    known = all(g.form == "affine" for g in plan.groups)
-    return Collector(module, plan, operations if plain and known and not plan.copies else None)
+    by_hand = hand_plan(module, x, names, flat_index) if isinstance(x, Tensor) else None
+    return Collector(module, *by_hand) if by_hand else Collector(module, plan_of(module, x, names, flat_index))
 
 
 def _by_autograd(collect: Collector, x: Any, columns: Columns) -> tuple[Tensor, Tensor, dict[str, Piece]]:
@@ -177,54 +171,6 @@ def _backward(out: Tensor, wanted: list[Tensor], seed: Tensor) -> list[Tensor]:
         return [torch.zeros_like(p).reshape(-1).detach() for p in wanted]
     found = torch.autograd.grad(out, wanted, seed, retain_graph=True, allow_unused=True)
     return [dense(g, p).reshape(-1) for g, p in zip(found, wanted, strict=True)]
-
-
-def _by_hand(
-    module: nn.Module, operations: tuple[Operation, ...], plan: Plan, x: Tensor, columns: Columns
-) -> tuple[Tensor, Tensor, dict[str, Piece]]:
-    with torch.no_grad():
-        own = {n: p.detach()[None] for n, p in module.named_parameters()}
-        out, tape = forward(operations, own, x.flatten(1), training=False)
-        root = columns(out[0])
-        g = root.movedim(2, 0).contiguous()  # (K, B, C)
-        wanted = {group.names[0]: group for group in plan.groups}
-        left, pieces, held = set(wanted), {}, []
-        fresh: Tensor | None = None  # a gradient that nothing else holds, which may be multiplied in place
-        for op, kept in zip(reversed(operations), reversed(tape), strict=True):
-            if op.kind in {"affine", "add input"}:
-                name = op.name + "weight"
-                if name in wanted:
-                    columns_last = g.movedim(0, 1)[:, :, None, None]
-                    pieces[name] = Affine(kept[0][:, None, None], columns_last, wanted[name].joined)
-                    left.discard(name)
-                if not left:
-                    break
-                if op.kind == "affine":
-                    g = fresh = g @ own[name][0]
-            elif op.kind == "add held":
-                held.append(g)
-                fresh = None
-            elif op.kind == "hold":
-                g = g + held.pop()
-            elif op.kind != "dropout":
-                slope = _derivative(op.kind, kept[0])
-                g = g * slope if fresh is not g else g.mul_(slope)
-    return out[0], root, pieces
-
-
-def _derivative(kind: str, kept: Tensor) -> Tensor:
-    """Of a nonlinearity, from what the forward pass kept of it: its output, or for gelu and silu its input."""
-    match kind:
-        case "relu":
-            return (kept > 0).to(kept.dtype)
-        case "tanh":
-            return 1 - kept.square()
-        case "sigmoid":
-            return kept * (1 - kept)
-        case "gelu":
-            return torch.ops.aten.gelu_backward(torch.ones_like(kept), kept)
-        case _:
-            return torch.ops.aten.silu_backward(torch.ones_like(kept), kept)
 
 
 def chunks(rows: int, size: int) -> Iterator[Tensor]:

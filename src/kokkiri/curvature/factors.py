@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
-from kokkiri.curvature.pieces import Affine, gram
+from kokkiri.curvature.pieces import Affine, plus
+from kokkiri.numerics.symmetric import add_gram, mirrored
 
 PROBE_ROWS = 256  # by how many rows the trace of a shared weight's block is set
 
 
 @dataclass
 class Factored:
-    """A = sum of a aᵀ, B = sum of g gᵀ, over all places of all data, and how many places those were."""
+    """A = sum of a aᵀ, B = sum of g gᵀ, over all places of all data, and how many places those were.
 
-    a: Tensor | None = None
-    b: Tensor | None = None
+    inputs (G, i, i) and slopes (G, o, o): upper halves; ones (G, i): the row of A that is the bias's, if it is joined.
+    """
+
+    inputs: Tensor | None = None
+    slopes: Tensor | None = None
+    ones: Tensor | None = None
     count: float = 0.0
 
     def add(self, piece: Affine) -> None:
         """One batch."""
         each, places = piece.a.shape[:2]
         self.count += places * (each if piece.weight is None else float(piece.weight.double().sum()))
-        self.a, self.b = plus(self.a, piece.inputs_gram()), plus(self.b, gram(piece.g.flatten(0, 2)))
+        g, a = piece.rows()
+        self.slopes, self.inputs = add_gram(self.slopes, g), add_gram(self.inputs, a)
+        if piece.joined:
+            self.ones = plus(self.ones, piece.ones())
 
     @property
     def trace(self) -> float:
         """Of B ⊗ A / count."""
-        if self.a is None or self.b is None:
+        if self.inputs is None or self.slopes is None:
             return 0.0
-        each = self.a.diagonal(dim1=-2, dim2=-1).sum(-1) * self.b.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return float(each.sum()) / max(self.count, 1e-30)
+        inputs = self.inputs.diagonal(dim1=-2, dim2=-1).sum(-1) + (0.0 if self.ones is None else self.count)
+        return float((inputs * self.slopes.diagonal(dim1=-2, dim2=-1).sum(-1)).sum()) / max(self.count, 1e-30)
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """(B, A), whole, in float64."""
+        assert self.inputs is not None
+        assert self.slopes is not None
+        a, b = mirrored(self.inputs).double(), mirrored(self.slopes).double()
+        if self.ones is not None:
+            side = self.ones.double()[..., None]  # (G, i, 1)
+            corner = torch.full_like(side[:, :1], self.count)
+            a = torch.cat([torch.cat([a, side], 2), torch.cat([side.mT, corner], 2)], 1)
+        return b, a
 
 
 @dataclass
@@ -56,7 +77,7 @@ class Factors:
             self._probe(piece)
             return
         if not self.shared:
-            self.shared, self.reduce = True, replace(self.expand)
+            self.shared, self.reduce = True, copy.deepcopy(self.expand)
         if self.reduced is None:
             first, piece = piece.split(PROBE_ROWS - self.rows)
             self._probe(first)
@@ -91,16 +112,9 @@ class Factors:
         """(B, A) whose Kronecker product is the block, scaled to the exact trace; float64."""
         if self.shared and self.reduced is None:
             self._choose()
-        found = self._chosen
-        assert found.a is not None
-        assert found.b is not None
-        return found.b.double() / max(found.count * self.ratio, 1e-30), found.a.double()
+        b, a = self._chosen.pair()
+        return b / max(self._chosen.count * self.ratio, 1e-30), a
 
 
 def _reduced(piece: Affine) -> Affine:
     return replace(piece, a=piece.a.mean(1, keepdim=True), g=piece.g.sum(2, keepdim=True))
-
-
-def plus(total: Tensor | None, more: Tensor) -> Tensor:
-    """A running sum, in place after the first."""
-    return more if total is None else total.add_(more)

@@ -40,6 +40,7 @@ from kokkiri.numerics.random import generator, permutation
 from kokkiri.training.flat import Layout, layout
 from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood
 
+DUAL = 3  # so many times fewer gradients than parameters, and their eigenvectors cost less than the whole matrix
 LIKELIHOOD = "likelihood"  # the label of the likelihood's own block
 
 
@@ -177,7 +178,7 @@ def _in_structure(
     size, n = len(whole), len(walk.rows)
     label = "all parameters" if size == where.split else f"{size:,} parameters"
     if isinstance(structure, Full):
-        full = FullSums(plan, dual=n * columns < size)
+        full = FullSums(plan, dual=DUAL * n * columns < size)
         walk(full.add)
         return [(whole, full.block().to(cpu), Exactness(label, size, "full", exact=True))]
     rank = min(structure.rank, size)

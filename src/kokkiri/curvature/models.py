@@ -14,18 +14,29 @@ from kokkiri.curvature.plan import PROBE
 from kokkiri.curvature.probe import run
 from kokkiri.errors import UsageError
 from kokkiri.herd import Herd, load
+from kokkiri.networks.dense import program
 from kokkiri.training.flat import Layout
 from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood
 
 
 def replica_module(herd: Herd, replica: int) -> nn.Module:
     """A replica as a module in evaluation mode whose trained parameters alone require gradients."""
-    module = copy.deepcopy(herd.network).eval()
+    known = program(herd.network) is not None
+    module = (_copied(herd.network) if known else copy.deepcopy(herd.network)).eval()
     tensors = {n: t[replica].detach().clone() for n, t in (herd.params | herd.buffers).items()}
     load(module, {n: t for n, t in tensors.items() if not n.startswith(LIKELIHOOD_PREFIX)})
     for name, p in module.named_parameters():
         p.requires_grad_(name in herd.params)
     return module
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy of a network that is known by its program: its modules and parameters are its own, all else is shared."""
+    made = copy.copy(module)
+    parameters = {n: None if p is None else nn.Parameter(p.detach()) for n, p in module._parameters.items()}  # ruff: ignore[private-member-access] - the only place where a module keeps them
+    children = {n: None if m is None else _copied(m) for n, m in module._modules.items()}  # ruff: ignore[private-member-access] - a module used twice has two names here
+    made.__dict__.update(_parameters=parameters, _buffers=dict(module.named_buffers(recurse=False)), _modules=children)
+    return made
 
 
 def bound_likelihood(herd: Herd, likelihood: Likelihood, replica: int) -> Likelihood:

@@ -10,6 +10,7 @@ outputs and inputs of a map.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,8 +18,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.numerics.operators import Block, Dense, LowRank, Products, Rotated
-
-TILE = 192  # a symmetric product is taken in tiles of this width, its upper half only
+from kokkiri.numerics.symmetric import NARROW, mirrored
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,24 @@ class Affine:
 
     def squares(self) -> Tensor:
         """(P,) sum over data and columns of squared gradients: the diagonal of the curvature."""
+        return self.add_squares(None)
+
+    def add_squares(self, total: Tensor | None) -> Tensor:
+        """The same added to what there is, in place."""
         if not self.once:
-            return self.gradients().square_().sum((0, 1))
-        power = self._power()
-        a = self.a[:, 0].square()
-        out = (power[:, 0].mT @ a[:, 0])[None] if a.shape[1] == 1 else torch.einsum("bgo,bgi->goi", power, a)
-        return (torch.cat([out, power.sum(0)[..., None]], -1) if self.joined else out).reshape(-1)
+            return plus(total, self.gradients().square_().sum((0, 1)))
+        power, a = self._power(), self.a[:, 0].square()
+        if a.shape[1] > 1:
+            out = torch.einsum("bgo,bgi->goi", power, a)
+            more = torch.cat([out, power.sum(0)[..., None]], -1) if self.joined else out
+            return plus(total, more.reshape(-1))
+        outputs, inputs = power.shape[2], a.shape[2]
+        total = a.new_zeros(outputs * (inputs + self.joined)) if total is None else total
+        out = total.view(outputs, -1)
+        out[:, :inputs].addmm_(power[:, 0].mT, a[:, 0])
+        if self.joined:
+            out[:, inputs].add_(power[:, 0].sum(0))
+        return total
 
     def squares_in(self, left: Tensor, right: Tensor) -> Tensor:
         """(G, o, i) the same in other coordinates, Lᵀ G R."""
@@ -92,34 +104,36 @@ class Affine:
         length = torch.linalg.vector_norm(self.a[:, 0], dim=2).square() + float(self.joined)  # (B, G)
         return (self._power().sum(2) * length).sum()
 
-    def inputs_gram(self) -> Tensor:
-        """(G, i, i) sum of a aᵀ over data and places, each as often as its datum counts."""
-        flat = (self.a if self.weight is None else self.a * self.weight.sqrt()[:, None, None, None]).flatten(0, 1)
-        out = gram(flat)
-        if not self.joined:
-            return out
-        ones = (
-            flat.new_ones(len(flat)) if self.weight is None else self.weight.sqrt().repeat_interleave(self.a.shape[1])
-        )
-        total = torch.einsum("m,mgi->gi", ones, flat)[..., None]  # (G, i, 1)
-        corner = ones.square().sum().expand_as(total[:, :1])
-        return torch.cat([torch.cat([out, total], 2), torch.cat([total.mT, corner], 2)], 1)
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Gradients (B K T, G, o) in whatever order costs no copy, and inputs (B T, G, i), each as its datum counts."""
+        g = self.g if self.g.is_contiguous() else self.g.transpose(0, 1)
+        a = self.a if self.weight is None else self.a * self.weight.sqrt()[:, None, None, None]
+        return g.reshape(-1, *g.shape[3:]), a.flatten(0, 1)
 
-    def matrix(self) -> Tensor:
-        """(P, P) the whole block, where the weight is used once and G is 1: of sum_b Λ_b ⊗ a aᵀ with Λ_b = sum_k g gᵀ.
+    def ones(self) -> Tensor:
+        """(G, i) what the bias's one has in common with the inputs: their sum, each as its datum counts."""
+        if self.weight is None:
+            return self.a.sum((0, 1))
+        return torch.einsum("b,btgi->gi", self.weight, self.a)
 
-        One product for each pair of outputs: 2 K times fewer operations than from gradients.
+    def add_matrix(self, total: Tensor | None) -> Tensor:
+        """The whole block added to what there is, where the weight is used once and G is 1; `unfolded` makes it (P, P).
+
+        sum_b Λ_b ⊗ a aᵀ, Λ_b = sum_k g gᵀ: (o (o + 1) / 2, i, i), of each pair of outputs the upper half of a symmetric
+        sum of weighed a aᵀ: 4 K times fewer operations than from gradients.
         """
         g, a = self.g[:, :, 0, 0], self.wide[:, 0, 0]
-        o, i = g.shape[2], a.shape[1]
+        outputs, inputs = g.shape[2], a.shape[1]
         held = g.mT @ g  # (B, o, o)
-        out = a.new_empty(o, i, o, i)
-        for p in range(o):
-            weighed = a[:, None] * held[:, p, p:, None]  # (B, o - p, i)
-            row = (a.mT @ weighed.flatten(1)).unflatten(1, (o - p, i))  # (i, o - p, i)
-            out[p, :, p:] = row
-            out[p + 1 :, :, p] = row[:, 1:].permute(1, 2, 0)
-        return out.reshape(o * i, o * i)
+        total = a.new_zeros(outputs * (outputs + 1) // 2, inputs, inputs) if total is None else total
+        at = 0
+        for p in range(outputs):
+            weighed, pairs = a[:, None] * held[:, p, p:, None], outputs - p  # (B, o - p, i)
+            for first in range(0, inputs, NARROW):
+                row = a[:, first : first + NARROW].mT @ weighed[:, :, first:].flatten(1)
+                total[at : at + pairs, first : first + NARROW, first:] += row.unflatten(1, (pairs, -1)).transpose(0, 1)
+            at += pairs
+        return total
 
     def covariance(self, precision: Rotated) -> Tensor:
         """(B, K, K) of the columns' directional derivatives under N(0, M⁻¹), M a block of these coordinates."""
@@ -159,21 +173,20 @@ def _turned(x: Tensor, basis: Tensor) -> Tensor:
     return x @ basis[0] if len(basis) == 1 else torch.einsum("...gi,gij->...gj", x, basis)
 
 
-def gram(x: Tensor) -> Tensor:
-    """(M, G, d) -> (G, d, d): xᵀx, its upper half in tiles, since torch has no symmetric product."""
-    _, g, d = x.shape
-    if g > 1:
-        return torch.einsum("mgi,mgj->gij", x, x)
-    x = x[:, 0]
-    if d <= TILE * 1.5:
-        return (x.mT @ x)[None]
-    out = x.new_empty(d, d)
-    for first in range(0, d, TILE):
-        last = min(first + TILE, d)
-        row = x[:, first:last].mT @ x[:, first:]
-        out[first:last, first:] = row
-        out[last:, first:last] = row[:, last - first :].mT
-    return out[None]
+def plus(total: Tensor | None, more: Tensor) -> Tensor:
+    """A running sum, in place after the first."""
+    return more if total is None else total.add_(more)
+
+
+def unfolded(pairs: Tensor) -> Tensor:
+    """(o (o + 1) / 2, i, i) of `Affine.add_matrix` -> (P, P)."""
+    n, inputs, _ = pairs.shape
+    outputs = (math.isqrt(8 * n + 1) - 1) // 2
+    first, second = torch.triu_indices(outputs, outputs)
+    whole = mirrored(pairs)
+    out = pairs.new_empty(outputs, outputs, inputs, inputs)
+    out[second, first], out[first, second] = whole, whole
+    return out.transpose(1, 2).reshape(outputs * inputs, outputs * inputs)
 
 
 @dataclass(frozen=True)
@@ -201,6 +214,10 @@ class Vector:
     def squares(self) -> Tensor:
         """(P,) their squares' sum."""
         return self.values.square().sum((0, 1))
+
+    def add_squares(self, total: Tensor | None) -> Tensor:
+        """The same added to what there is, in place."""
+        return plus(total, self.squares())
 
     def trace(self) -> Tensor:
         """() the sum of all squares."""
@@ -248,6 +265,10 @@ class Lookup:
         out = total.new_zeros(self.rows, self.g.shape[3])
         return out.index_add_(0, token, total.square().sum(1)).reshape(-1)
 
+    def add_squares(self, total: Tensor | None) -> Tensor:
+        """The same added to what there is, in place."""
+        return plus(total, self.squares())
+
     def trace(self) -> Tensor:
         """() the sum of all squares."""
         return self._sums()[2].square().sum()
@@ -287,7 +308,8 @@ def dense_covariance(gradients: Tensor, precision: Dense | LowRank) -> Tensor:
     if isinstance(precision, Dense):
         half = precision.whiten(gradients)
         return half @ half.mT
-    return gradients @ precision.solve(gradients).mT
+    wide = gradients.to(precision.rest)  # the difference of two large numbers: in its dtype, float64
+    return (wide @ precision.solve(wide).mT).to(gradients)
 
 
 Piece: TypeAlias = Affine | Vector | Lookup

@@ -62,7 +62,8 @@ class Group:
 class Plan:
     """How a network's curvature is collected. calls: kinds and names of all calls, in order; rules: where data lie.
 
-    edges: how many of autograd's graph lead to each parameter that has a form.
+    edges: how many of autograd's graph lead to each parameter that has a form. floats: of networks that are walked by
+    hand, how many numbers the outputs and the inputs of all layers hold for each row.
     """
 
     groups: tuple[Group, ...]
@@ -71,6 +72,7 @@ class Plan:
     copies: bool = False
     edges: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+    floats: tuple[int, int] | None = None
     index: dict[str, Tensor] = field(
         default_factory=dict, repr=False, compare=False
     )  # of each group in the flat vector
@@ -111,7 +113,7 @@ def plan_of(module: nn.Module, x: Any, names: Sequence[str], flat_index: Callabl
         copies, tuple((n, edges.get(n, 0)) for g in trusted for n in g.names), notes,
     )  # fmt: skip
     for g in kept.groups:
-        kept.index[g.names[0]] = _index(g, flat_index)
+        kept.index[g.names[0]] = place(g, flat_index)
     return kept
 
 
@@ -259,5 +261,6 @@ def _block(parts: Sequence[Tensor], group: Group) -> Tensor:
     return (torch.cat([weight, parts[1].reshape(g, o, 1)], -1) if group.joined else weight).reshape(-1)
 
 
-def _index(group: Group, flat_index: Callable[[str], Tensor]) -> Tensor:
-    return _block([flat_index(name) for name in group.names], group)
+def place(group: Group, of: Callable[[str], Tensor]) -> Tensor:
+    """What belongs to the parameters of a group, in the order of its block, (P,)."""
+    return _block([of(name) for name in group.names], group)

@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from kokkiri.curvature.factors import Factors, plus
-from kokkiri.curvature.pieces import Affine, Lookup, Piece, gram
+from kokkiri.curvature.factors import Factors
+from kokkiri.curvature.pieces import Affine, Lookup, Piece, plus, unfolded
 from kokkiri.curvature.plan import Group, Plan
 from kokkiri.errors import UsageError, nearest
 from kokkiri.numerics import operators
 from kokkiri.numerics.operators import Block, Dense, LowRank, Rotated
+from kokkiri.numerics.symmetric import add_gram, mirrored
 
 SMALL = 256  # vectors of at most so many coordinates get a full block of their own in a Kronecker structure
 
@@ -59,7 +60,7 @@ class Kronecker:
 
 @dataclass(frozen=True)
 class Full:
-    """The whole matrix: P x P, or from the (N K) x (N K) matrix of inner products where that is smaller."""
+    """The whole matrix: P x P, or from the (N K) x (N K) matrix of inner products where that is much smaller."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class DiagonalSums:
     def add(self, pieces: Mapping[str, Piece]) -> None:
         """One batch."""
         for name, piece in pieces.items():
-            self.sums[name] = plus(self.sums.get(name), piece.squares())
+            self.sums[name] = piece.add_squares(self.sums.get(name))
 
     def blocks(self) -> list[tuple[Group, Block, Exactness]]:
         """Of all groups."""
@@ -141,7 +142,7 @@ class KroneckerSums:
             if isinstance(piece, Affine):
                 self.factors.setdefault(name, Factors()).add(piece)
             elif isinstance(piece, Lookup) or piece.gradients().shape[2] > SMALL:
-                self.diagonals[name] = plus(self.diagonals.get(name), piece.squares())
+                self.diagonals[name] = piece.add_squares(self.diagonals.get(name))
             else:
                 self.matrices[name] = plus(self.matrices.get(name), _outer(piece.gradients()))
 
@@ -210,7 +211,8 @@ class FullSums:
 
     plan: Plan
     dual: bool
-    matrix: Tensor | None = None
+    matrix: Tensor | None = None  # (1, P, P), its upper half
+    pairs: Tensor | None = None  # of a single affine map, see `Affine.add_matrix`
     rows: list[Tensor] = field(default_factory=list)
 
     def add(self, pieces: Mapping[str, Piece]) -> None:
@@ -219,19 +221,21 @@ class FullSums:
         if not self.dual and len(pieces) == 1 and isinstance(only, Affine) and only.once and only.a.shape[2] == 1:
             if only.g.shape[4] <= 2:
                 only = Affine(only.a.double(), only.g.double(), only.joined)
-            self.matrix = plus(self.matrix, only.matrix())
+            self.pairs = only.add_matrix(self.pairs)
             return
         gradients = _all(self.plan, pieces).flatten(0, 1)
         gradients = gradients if self.dual else gradients.double()
         if self.dual:
             self.rows.append(gradients)
         else:
-            self.matrix = plus(self.matrix, gram(gradients[:, None])[0])
+            self.matrix = add_gram(self.matrix, gradients[:, None])
 
     def block(self) -> Block:
         """Over the coordinates of all groups, one group after the other."""
+        if self.pairs is not None:
+            return Dense(unfolded(self.pairs).double())
         if self.matrix is not None:
-            return Dense(self.matrix.double())
+            return Dense(mirrored(self.matrix)[0].double())
         j = torch.cat(self.rows).double()
         values, vectors = operators.eigen(j @ j.mT)
         keep = values > values.amax() * 1e-12

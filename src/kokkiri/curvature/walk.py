@@ -40,8 +40,9 @@ class Walk:
 
     def __call__(self, show: Callable[..., None]) -> None:
         """Calls `show(pieces)` for every chunk."""
+        whole = self._neighbours()  # batches are views of it
         for index in self.rows.split(self.size):
-            x, _ = self.batch(index)
+            x = self.batch(index)[0] if whole is None else whole[int(index[0]) : int(index[-1]) + 1].to(self.device)
             if self.offset is None:
                 pieces = self.collect(x, self._columns(index))[2]
             else:
@@ -53,6 +54,14 @@ class Walk:
         """Inputs and targets on the device."""
         x, y = self.data.batch(index)
         return (x.to(self.device) if isinstance(x, Tensor) else x), y.to(self.device)
+
+    def _neighbours(self) -> Tensor | None:
+        """All inputs, where batches may be views of them: a network that is walked by hand changes none of them."""
+        first, last = int(self.rows[0]), int(self.rows[-1])
+        if self.collect.operations is None or last - first + 1 != len(self.rows):
+            return None
+        x = getattr(self.data, "x", None)
+        return x if isinstance(x, Tensor) else None
 
     def _counted(self, pieces: dict[str, Piece], weight: Tensor) -> dict[str, Piece]:
         own = lambda p: replace(p, weight=weight.to(p.a)) if isinstance(p, Affine) else p
@@ -102,6 +111,14 @@ def curvature_root(likelihood: Likelihood, output: Tensor) -> Tensor:
 
 def chunk_rows(module: nn.Module, plan: Plan, x: Any, *, columns: int, budget: int | None, dense: bool) -> int:
     """How many rows at a time keep within the budget."""
+    each = next(module.parameters()).element_size()
+    size = sum(p.numel() for p in module.parameters())
+    if plan.floats is not None:
+        held, taken = plan.floats
+        gradients = sum(math.prod(g.shape) for g in plan.groups) if dense else 0
+        row = each * (held * (2 + columns) + 2 * taken + 1.5 * columns * gradients)
+        step = each * (128 * (2 * held + taken) + 4 * size)
+        return min(MOST_ROWS, max(1, int((budget or max(SMALLEST_BUDGET, 2 * step)) // max(row, 1.0))))
     tape, _ = run(module, x, copies=False)
     n = max(1, len(x))
     held = sum(u.output.numel() for u in tape.uses) / n
@@ -117,8 +134,6 @@ def chunk_rows(module: nn.Module, plan: Plan, x: Any, *, columns: int, budget: i
     gradients = (
         sum(math.prod(g.shape) for g in formed) if dense else max((math.prod(g.shape) for g in formed), default=0)
     )
-    each = next(module.parameters()).element_size()
     row = each * (held * (2 + columns) + 2 * taken + 2 * patches + 1.5 * columns * gradients)
-    size = sum(p.numel() for p in module.parameters())
     step = each * (128 * (2 * held + taken + patches) + 4 * size)  # a training step of 128 rows: activations, Adam
     return min(MOST_ROWS, max(1, int((budget or max(SMALLEST_BUDGET, 2 * step)) // max(row, 1.0))))

@@ -76,12 +76,16 @@ class Categorical:
         """S (B, C, C-1) with S Sᵀ the curvature, which has rank C-1.
 
         R = diag(√p) - p √pᵀ has R Rᵀ = curvature and R √p = 0; turned by the reflection that takes √p to the last axis,
-        its last column vanishes, and is left out.
+        its last column vanishes, and is left out. With v = √p / (1 + √p_C) what is left is -p vᵀ beside the diagonal
+        v (1 - p + √p_C), and its last row -(p_C + √p_C) vᵀ: no difference of near numbers.
         """
         p = torch.softmax(output, -1)
-        u = p.sqrt()
-        whole = torch.diag_embed(u) - p[..., :, None] * u[..., None, :]
-        return whole[..., :-1] - whole[..., -1:] * (u[..., None, :-1] / (1 + u[..., -1:, None]))
+        last = p[..., -1:].sqrt()
+        v = p[..., :-1].sqrt() / (1 + last)
+        root = p[..., :, None] * -v[..., None, :]
+        root[..., :-1, :].diagonal(dim1=-2, dim2=-1).copy_(v * (1 - p[..., :-1] + last))
+        root[..., -1, :] = -(p[..., -1:] + last) * v
+        return root
 
     def predictive(self, outputs: Tensor, weights: Tensor | None = None) -> Classes:
         """(S, B, C) and log weights (S,) -> class probabilities, the mean over draws of each draw's softmax."""
