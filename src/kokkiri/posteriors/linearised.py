@@ -2,7 +2,10 @@
 
     f(x; θ) ~ f(x; θ_r) + J_r(x) (θ - θ_r)   =>   f | x ~ N(f_r(x), J_r H_r⁻¹ J_rᵀ)      (Immer et al. 2021a, eq. 7)
 
-The likelihood is then averaged over f: in closed form where it can be, else at quadrature points or quasi-random ones.
+The likelihood is then averaged over f: in closed form where it can be, else at points. Measured (tests/reference), for
+one output: log p to 1e-3 nats where the standard deviation of f is at most five times the width of the likelihood in f
+(0.1 for Laplace's kink); for several: class probabilities to 0.04 for variances of f up to 3, log p of a mean and its
+noise to 0.1.
 """
 
 from __future__ import annotations
@@ -16,15 +19,18 @@ from torch import Tensor
 
 from kokkiri.curvature.collect import Collector, collector
 from kokkiri.curvature.ggn import chunk_rows, flat_index, identity, replica_module, tangent
-from kokkiri.curvature.pieces import Piece, covariance, dense_covariance
+from kokkiri.curvature.pieces import Piece, Vector, covariance
+from kokkiri.errors import UsageError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Blocks, Dense, LowRank
 from kokkiri.predictive import Classes
 from kokkiri.training.flat import Layout, layout
 from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Predictive
 
-NODES = 16  # of Gauss-Hermite quadrature for one output
-POINTS = 32  # quasi-random points for several
+NODES = 64  # of the trapezoidal rule for one output; half as many for each of several Gaussians
+POINTS = 64  # quasi-random points for several outputs, shared out among the Gaussians
+FEWEST = 16  # for each of them
+REACH = 6.0  # standard deviations on either side
 WIDE = 64  # more outputs than this: their covariances are left out, and variances alone are kept
 
 
@@ -40,18 +46,24 @@ def output_moments(
     for r, own in enumerate(precision):
         module = replica_module(herd, r)
         some = next(iter(module.parameters()))
-        blocks = own.to(some.detach())
+        blocks = _moved(own, some.detach())
         names = _names(where, blocks)
         collect = collector(module, x, names, flat_index(where))
         dense = any(isinstance(b, Dense | LowRank) for _, b in blocks.parts)
-        wide = module(x[:1]).shape[-1]
+        with torch.no_grad():
+            wide = module(x[:1]).shape[-1]
         size = chunk_rows(module, collect.plan, x[:8], columns=wide, budget=None, dense=dense)
-        eye = torch.eye(wide, dtype=some.dtype)
-        own = None if offset is None else offset[r]
-        parts = [_moments(collect, blocks, where, x[rows], eye, own) for rows in torch.arange(len(x)).split(size)]
+        away = None if offset is None else offset[r]
+        parts = [_moments(collect, blocks, where, x[rows], away) for rows in torch.arange(len(x)).split(size)]
         means.append(torch.cat([m for m, _ in parts]))
         covariances.append(torch.cat([c for _, c in parts]))
     return torch.stack(means), torch.stack(covariances)
+
+
+def _moved(precision: Blocks, like: Tensor) -> Blocks:
+    """Rotated blocks in the network's dtype; what has to be solved stays in float64, where it keeps its digits."""
+    own = lambda block: block if isinstance(block, Dense | LowRank) else block.to(like)
+    return Blocks(precision.size, tuple((index, own(block)) for index, block in precision.parts))
 
 
 def _names(where: Layout, blocks: Blocks) -> tuple[str, ...]:
@@ -63,15 +75,14 @@ def _names(where: Layout, blocks: Blocks) -> tuple[str, ...]:
     return tuple(n for n in own if bool(free[index(n)].any()))
 
 
-def _moments(
-    collect: Collector, blocks: Blocks, where: Layout, x: Any, eye: Tensor, offset: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _moments(collect: Collector, blocks: Blocks, where: Layout, x: Any, offset: Tensor | None) -> tuple[Tensor, Tensor]:
     if offset is None:
         out, _, pieces = collect(x, identity)
     else:
         out, pieces = tangent(collect, x, offset)
     index = {name: collect.plan.index[name] for name in pieces}
-    total = out.new_zeros(len(out), len(eye), len(eye))
+    wide = out.shape[1]
+    total = out.new_zeros(len(out), wide, wide)
     whole: Tensor | None = None
     with torch.no_grad():
         for coordinates, block in blocks.parts:
@@ -82,9 +93,10 @@ def _moments(
                 total += covariance(pieces[mine], block)
                 continue
             whole = _gradients(pieces, index, where.size) if whole is None else whole
-            assert isinstance(block, Dense | LowRank)
-            total += dense_covariance(whole[:, :, coordinates], block)
-    return out, total if len(eye) <= WIDE else total.diagonal(dim1=1, dim2=2)
+            total += covariance(
+                Vector(whole[:, :, coordinates]), block
+            )  # also where the plan is another than at the mode
+    return out, total if wide <= WIDE else total.diagonal(dim1=1, dim2=2)
 
 
 def _gradients(pieces: dict[str, Piece], index: dict[str, Tensor], size: int) -> Tensor:
@@ -102,7 +114,7 @@ def averaged(
     """The likelihood averaged over Gaussian outputs of R components; likelihood: bound to (R,) parameters.
 
     integral: "points", or "probit" for classes: softmax(f / √(1 + π/8 v)), MacKay 1992, "The evidence framework applied
-    to classification networks", eq. 4.
+    to classification networks", eq. 4. Raises UsageError for "probit" of anything else.
     """
     full = covariance.ndim == 4
     variance = covariance.diagonal(dim1=2, dim2=3) if full else covariance
@@ -110,17 +122,25 @@ def averaged(
     if closed is not None and (found := closed(mean, variance, log_weight)) is not None:
         return found
     if integral == "probit":
+        if not isinstance(likelihood.predictive(mean[:, :1], log_weight), Classes):
+            raise UsageError(
+                f"{likelihood!r} has no probit approximation", needs="a likelihood of classes",
+                found=repr(likelihood), fix="integral='points'",
+            )  # fmt: skip
         return _probit(mean, variance, log_weight)
+    many = len(mean)
     if mean.shape[2] == 1:
-        nodes, weights = _hermite(NODES)
+        nodes, weights = _trapezoid(NODES if many == 1 else NODES // 2)
         z = nodes.to(mean)[None, :, None, None] * variance.clamp(min=0).sqrt()[:, None]
     else:
-        nodes, weights = _quasi_normal(POINTS, mean.shape[2])
-        z = nodes.to(mean) @ _root(covariance).mT if full else nodes.to(mean) * variance.clamp(min=0).sqrt()[:, :, None]
+        n = max(FEWEST, POINTS // many) // 2 * 2  # in pairs
+        nodes = torch.stack([_quasi_normal(n, mean.shape[2], seed=r) for r in range(many)]).to(mean)[:, None]
+        weights = torch.full((n,), 1 / n, dtype=torch.float64)
+        z = nodes @ _root(covariance).mT if full else nodes * variance.clamp(min=0).sqrt()[:, :, None]
         z = z.transpose(1, 2)  # (R, S, B, C)
     outputs = (mean[:, None] + z).flatten(0, 1)
     log_weights = (log_weight[:, None] + weights[None].log()).reshape(-1)
-    return _repeated(likelihood, len(nodes)).predictive(outputs, log_weights)
+    return _repeated(likelihood, len(weights)).predictive(outputs, log_weights)
 
 
 def _repeated(likelihood: Any, times: int) -> Any:
@@ -134,9 +154,10 @@ def _repeated(likelihood: Any, times: int) -> Any:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """(..., C, C) L with L Lᵀ = the covariance, made safe by a millionth of its largest entry."""
+    """(..., C, C) L with L Lᵀ = the covariance, made safe by rounding's share of its largest entry."""
     size = covariance.diagonal(dim1=-2, dim2=-1).amax(-1).clamp(min=1e-30)
-    jitter = 1e-6 * size[..., None, None] * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
+    least = 8 * torch.finfo(covariance.dtype).eps
+    jitter = least * size[..., None, None] * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
     root, failed = torch.linalg.cholesky_ex(covariance + jitter)
     if bool(failed.any()):
         values, vectors = torch.linalg.eigh(covariance[failed > 0].double())
@@ -144,20 +165,21 @@ def _root(covariance: Tensor) -> Tensor:
     return root
 
 
-def _hermite(n: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights that integrate polynomials of degree 2n - 1 against N(0, 1) exactly."""
-    import numpy as np
+def _trapezoid(n: int) -> tuple[Tensor, Tensor]:
+    """Evenly spaced nodes and their weights under N(0, 1): exact but for e^(-2π²/h²) where the integrand is smooth.
 
-    x, w = np.polynomial.hermite_e.hermegauss(n)
-    return torch.from_numpy(x), torch.from_numpy(w / math.sqrt(2 * math.pi))
+    Gauss-Hermite's nodes lie further apart where the mass is, and narrow likelihoods fall between them.
+    """
+    z = torch.linspace(-REACH, REACH, n, dtype=torch.float64)
+    return z, torch.softmax(-0.5 * z.square(), 0)
 
 
-def _quasi_normal(n: int, dimensions: int) -> tuple[Tensor, Tensor]:
+def _quasi_normal(n: int, dimensions: int, *, seed: int) -> Tensor:
     """(n, D) scrambled Sobol points as normals, in pairs ± so that odd moments vanish, scaled to variance one."""
-    half = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=11).draw(n // 2, dtype=torch.float64)
+    half = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=11 + seed).draw(n // 2, dtype=torch.float64)
     z = torch.erfinv(2 * half.clamp(1e-6, 1 - 1e-6) - 1) * math.sqrt(2)
     z = z / z.square().mean(0).sqrt()
-    return torch.cat([z, -z]), torch.full((2 * len(z),), 1 / (2 * len(z)), dtype=torch.float64)
+    return torch.cat([z, -z])
 
 
 def _probit(mean: Tensor, variance: Tensor, log_weight: Tensor) -> Classes:
