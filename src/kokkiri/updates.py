@@ -59,8 +59,9 @@ def update(
     linearisation on the new rows: where that is large, a full update or a new fit on all rows will do better. Each
     Gaussian of a mixture learns the rows, and its weight is multiplied by p(new | old) under it. columns: see
     `kk.Laplace`. expected: draws over which a full update averages the curvature of the new rows (see `kk.Laplace`;
-    default: 4, and 0 where the whole matrix is kept). remove: takes rows out again (exact only). force: learns rows a second time, or rows that are older
-    than what was learnt. Interrupted, it raises KeyboardInterrupt: half an update is no posterior.
+    default: 4, and 0 where the whole matrix is kept). remove: takes rows out again (exact only). force: learns rows a
+    second time, or rows that are older than what was learnt. Interrupted, it raises KeyboardInterrupt: half an update
+    is no posterior.
 
     Raises DataError for rows that were learnt already, rows older than all of a batch that was learnt, and rows without
     a target; Unsupported for posteriors without a spread, and for levels and removals that would not be exact.

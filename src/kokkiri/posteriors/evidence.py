@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kokkiri.curvature import Curvature, Structure, ggn
 from kokkiri.curvature.ggn import bound_likelihood, flat_index, replica_module
+from kokkiri.errors import KokkiriError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Blocks
 from kokkiri.priors.grouped import PREFIX, GroupedNormal
@@ -189,6 +190,8 @@ class EvidenceTuner:
             indices = {g: i for g, i in group_indices(herd, self.prior, free).items() if len(i)}
             start = {g: float(hyper[PREFIX + g]) for g in indices}
             own, freedom = precisions(curvature.matrix, theta, start, indices, steps=self.steps)
+        except KokkiriError:
+            raise
         except ValueError:  # not finite: the loop stops such a replica by itself
             return {}
         return {**{PREFIX + g: p for g, p in own.items()}, "freedom": freedom}
@@ -199,3 +202,11 @@ class EvidenceTuner:
             herd, self.data, self.likelihood, self.structure, replica=r, layers=self.layers, columns=self.columns,
             sample=self.sample, weight=weight, seed=self.seed, device=self.device,
         )  # fmt: skip
+
+
+def with_theta(herd: Herd, replica: int, theta: Tensor) -> Herd:
+    """The herd of one replica, with these parameters."""
+    where = layout(herd.params)
+    one = herd[replica]
+    some = next(iter(one.params.values()))
+    return replace(one, params={n: t.to(some.dtype).clone() for n, t in where.views(theta[None]).items()})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kokkiri.curvature import Curvature, Full, Kronecker, Structure, ggn, named
 from kokkiri.curvature.ggn import replica_module, wanted
 from kokkiri.curvature.structures import name_of
-from kokkiri.errors import UsageError
+from kokkiri.errors import KokkiriError, UsageError
 from kokkiri.herd import Herd, herd
 from kokkiri.numerics.operators import Blocks
 from kokkiri.posteriors.evidence import (
@@ -27,6 +27,7 @@ from kokkiri.posteriors.evidence import (
     prior_precision,
     replica_params,
 )
+from kokkiri.posteriors.expected import expected_curvature
 from kokkiri.posteriors.members import member_seeds
 from kokkiri.posteriors.modes import at_mode
 from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
@@ -53,7 +54,8 @@ class Laplace:
     of the prior and the noise: "during" training, so that the mode belongs to its prior; "after"; "never". groups: one
     precision for each "layer", each "tensor", or "one". columns: random columns of the likelihood's curvature instead
     of all of them (1: a Monte-Carlo Fisher). sample: rows that the curvature is estimated from. weights: of several
-    modes, "even", or each its "evidence". starts: precisions that the modes start from, in turn.
+    modes, "even", or each its "evidence". starts: precisions that the modes start from, in turn. expected: so many
+    draws of the Gaussian, over which the curvature is averaged in place of that at the mode (`posteriors.expected`).
 
     >>> Laplace("kronecker", layers="last")
     Laplace(structure=Kronecker(corrected=False), layers=('last',), ...)
@@ -68,6 +70,7 @@ class Laplace:
     sample: int | None = None
     weights: str = "even"
     starts: tuple[float, ...] = ()
+    expected: int = 0
 
     def __post_init__(self) -> None:
         """Resolves names, and refuses what means nothing."""
@@ -115,9 +118,10 @@ class Laplace:
         prior = self._grouped(run.prior, run.herd)
         models, tuner = run.herd, None
         if isinstance(prior, GroupedNormal) and self.tune != "never":
-            starts = self.starts or tuple(dict(prior.precisions).values())[:1]
-            column = torch.tensor([starts[r % len(starts)] for r in range(len(models))], dtype=torch.float64)
-            models = replace(models, hyper={**models.hyper, **{PREFIX + g: column for g, _ in prior.precisions}})
+            column = lambda p: torch.tensor(
+                [(self.starts or (p,))[r % max(1, len(self.starts))] for r in range(len(models))], dtype=torch.float64
+            )
+            models = replace(models, hyper={**models.hyper, **{PREFIX + g: column(p) for g, p in prior.precisions}})
         if isinstance(prior, GroupedNormal) and self.tune == "during":
             every = max(1, round(0.8 * run.plan.steps / LOOKS))
             tuner = EvidenceTuner(
@@ -173,11 +177,20 @@ class Laplace:
                     for g, p in self._after(models, prior, r, curvature.matrix).items():
                         hyper[PREFIX + g][r] = p
                     models = replace(models, hyper=hyper)
+                precision = _sharpened(curvature.matrix, prior_precision(models, prior, r))
+                peaked = bool(precision.logdet().isfinite())
+            except KokkiriError:
+                raise
             except ValueError:  # not finite
                 return _points(models, prior)
-            precision = _sharpened(curvature.matrix, prior_precision(models, prior, r))
-            if not bool(precision.logdet().isfinite()):
+            if not peaked:
                 return _points(models, prior)
+            if self.expected:
+                curve = lambda one, rows: self._curvature(one, replace(run, data=rows), 0, None)
+                averaged = expected_curvature(
+                    models, r, run.data, precision, curve, draws=self.expected, seed=run.plan.seed
+                )
+                precision = _sharpened(averaged, prior_precision(models, prior, r))
             found.append(curvature)
             spreads.append(precision)
             own = joint(models, run.data, run.likelihood, prior, r, weight=weight, free=precision.free)

@@ -29,7 +29,8 @@ from kokkiri.errors import NotPositiveDefinite
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Gaussian, Rescaled
 from kokkiri.numerics.operators import Block, Blocks, Dense, LowRank, blocks_added, gaussian_log_density
-from kokkiri.posteriors.evidence import flat_of, laplace_evidence, log_likelihoods, replica_params
+from kokkiri.posteriors.evidence import flat_of, laplace_evidence, log_likelihoods, replica_params, with_theta
+from kokkiri.posteriors.expected import expected_curvature
 from kokkiri.training.flat import Layout, layout
 from kokkiri.training.loop import Moment, train
 from kokkiri.training.plan import Plan
@@ -44,8 +45,8 @@ CHUNK = 1024
 class Moved:
     """One replica after an update. evidence: log p(new | old), nats.
 
-    noise: (2,), shape and rate of what is known of σ², where it is integrated out. theta: (P,) where the network is linearised. offset: (P,) from there to the mean. gap: by how many nats the network
-    itself, moved so far, would say less of the new rows than the linearised one.
+    noise: (2,), shape and rate of what is known of σ², where it is integrated out. theta: (P,) where the network is
+    linearised. offset: (P,) from there to the mean. gap: by how many nats the network itself, moved so far, would say less of the new rows than the linearised one.
     """
 
     theta: Tensor
@@ -123,14 +124,6 @@ def free_names(herd: Herd, precision: Blocks) -> list[str]:
     free[precision.free] = True
     index = flat_index(where)
     return [n for n in where.names if bool(free[index(n)].any())]
-
-
-def with_theta(herd: Herd, replica: int, theta: Tensor) -> Herd:
-    """The herd of one replica, with these parameters."""
-    where = layout(herd.params)
-    one = herd[replica]
-    some = next(iter(one.params.values()))
-    return replace(one, params={n: t.to(some.dtype).clone() for n, t in where.views(theta[None]).items()})
 
 
 @dataclass(frozen=True)
@@ -258,9 +251,12 @@ def moved(
 def retrained(
     herd: Herd, replica: int, data: Any, likelihood: Likelihood, prior: Blocks, offset: Tensor, structure: Structure,
     layers: Sequence[str], *, optimizer: Optimizer, plan: Plan, columns: int | None,
-    watch: Callable[[Moment], None] | None, stop: Callable[[], bool],
+    expected: int, watch: Callable[[Moment], None] | None, stop: Callable[[], bool],
 ) -> Moved:  # fmt: skip
-    """The full level for one replica: descent under the posterior as prior, then the new curvature at the new mode."""
+    """The full level for one replica: descent under the posterior as prior, then the new curvature at the new mode.
+
+    expected: draws over which that curvature is averaged; 0: at the mode alone.
+    """
     where = layout(herd.params)
     centre = flat_of(replica_params(herd, replica), where) + offset
     one = replace(with_theta(herd, replica, centre), hyper={}, weight=None, axes={"replica": 1})
@@ -278,10 +274,14 @@ def retrained(
     held = torch.ones(where.size, dtype=torch.bool)
     held[prior.free] = False
     theta = torch.where(held, centre, theta)
-    own = ggn(
-        with_theta(herd, replica, theta), data, likelihood, structure, layers=layers, columns=columns, seed=plan.seed, device=plan.device
+    here = with_theta(herd, replica, theta)
+    curve = lambda one, rows: ggn(
+        one, rows, likelihood, structure, layers=layers, columns=columns, seed=plan.seed, device=plan.device
     )
-    precision = blocks_added(prior, own.matrix)
+    precision = blocks_added(prior, curve(here, data).matrix)
+    if expected:
+        averaged = expected_curvature(here, 0, data, precision, curve, draws=expected, seed=plan.seed)
+        precision = blocks_added(prior, averaged)
     value = float(log_likelihoods(with_theta(herd, replica, theta), data, likelihood, 0).sum())
     evidence = laplace_evidence(value + float(gaussian_log_density(prior, theta - centre)), precision)
     return Moved(theta, torch.zeros_like(theta), precision, evidence, math.nan, "full", bool(last.diverged))
