@@ -14,6 +14,7 @@ from torch.func import grad, vmap
 from kokkiri.errors import UsageError
 from kokkiri.numerics.random import generator
 from kokkiri.optimizers import (
+    IVON,
     SGD,
     Adagrad,
     Adam,
@@ -43,6 +44,7 @@ RATES = (  # that go down on both surfaces below
     RMSprop(1e-3),
     Adam(0.01),
     AdamW(0.01, decay=1e-3),
+    IVON(0.08),  # alone, without `look`: momentum
 )
 every = pytest.mark.parametrize("optimizer", RATES, ids=[type(o).__name__ for o in RATES])
 
@@ -206,7 +208,7 @@ def test_a_configuration_survives_json(optimizer):
 
 
 @pytest.mark.parametrize(
-    "name", ["gd", "gradient-descent", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]
+    "name", ["gd", "gradient-descent", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ivon"]
 )
 def test_a_name_makes_its_optimizer(name):
     made = named(name, lr=0.5)
@@ -240,6 +242,8 @@ WRONG = [
     (Adam, {"beta2": -0.5}),
     (AdamW, {"decay": -0.1}),
     (AdamW, {"eps": -1e-8}),
+    (IVON, {"spread": 0.0}),
+    (IVON, {"reach": -1.0}),
     (StepDecay, {"factor": 0.0}),
     (StepDecay, {"at": (0.5, 1.5)}),
     (StepDecay, {"at": 0.5}),

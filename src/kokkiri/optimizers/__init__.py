@@ -7,6 +7,7 @@ from kokkiri.optimizers.adam import Adam
 from kokkiri.optimizers.adamw import AdamW
 from kokkiri.optimizers.clipping import clip_by_norm
 from kokkiri.optimizers.gradient_descent import GradientDescent
+from kokkiri.optimizers.ivon import IVON
 from kokkiri.optimizers.momentum import Momentum
 from kokkiri.optimizers.names import config, from_config, named
 from kokkiri.optimizers.nesterov import Nesterov
@@ -16,6 +17,7 @@ from kokkiri.optimizers.schedules import named as schedule_named
 from kokkiri.optimizers.sgd import SGD
 
 __all__ = [
+    "IVON",
     "SGD",
     "Adagrad",
     "Adam",

@@ -12,6 +12,7 @@ from kokkiri.optimizers.adagrad import Adagrad
 from kokkiri.optimizers.adam import Adam
 from kokkiri.optimizers.adamw import AdamW
 from kokkiri.optimizers.gradient_descent import GradientDescent
+from kokkiri.optimizers.ivon import IVON
 from kokkiri.optimizers.momentum import Momentum
 from kokkiri.optimizers.nesterov import Nesterov
 from kokkiri.optimizers.rmsprop import RMSprop
@@ -27,6 +28,7 @@ _KINDS = {
     "rmsprop": RMSprop,
     "adam": Adam,
     "adamw": AdamW,
+    "ivon": IVON,
 }
 
 

@@ -24,10 +24,12 @@ from torch.func import grad_and_value, vmap
 from kokkiri.errors import CannotLift
 from kokkiri.networks.dense import Operation, program
 from kokkiri.optimizers.clipping import clip_rows
+from kokkiri.training.beside import prior_terms
 from kokkiri.training.engines import (
     Fleet,
     Job,
     alone,
+    beside,
     descend,
     of_likelihood,
     of_network,
@@ -84,9 +86,11 @@ def _advance(
     take = itemgetter(rows)
     flat, total = fleet.flat[rows], job.total[rows]
     gradient = torch.zeros_like(flat)
-    move = (_broadcast_move if _broadcasts(job) else _lifted_move)(job, flat, gradient, rows)
+    hyper = _columns(job, flat, rows) if _broadcasts(job) else {}
+    move = _broadcast_move(job, flat, gradient, hyper, rows) if hyper else _lifted_move(job, flat, gradient, rows)
     weights = None if job.weight is None else job.weight[rows]
-    slots, views = job.where.views(gradient), job.where.views(flat)  # of tensors that are written in place below
+    place = flat if job.table is None else flat.clone()  # where gradients are taken
+    slots, views = job.where.views(gradient), job.where.views(place)  # of tensors that are written in place below
     slope = _slope(job, of_likelihood(views), weighted=weights is not None)
     scales: dict[int, Tensor] = {}
     memory = tree_map(take, fleet.memory)
@@ -98,6 +102,7 @@ def _advance(
             x, y, index = job.batch(t)
             weight = weights if weights is None or index is None else weights[:, index]
             seed(t, int(rows[0]))
+            memory = beside(job, flat, place, memory, hyper, t, rows)
             output, tape = forward(operations, views, x.flatten(1), training=True)
             if len(y) not in scales:
                 scales[len(y)] = batch_scale(job.rows, len(y), total).to(flat.dtype)
@@ -115,17 +120,36 @@ def _advance(
 
 def _broadcasts(job: Job) -> bool:
     """Whether optimizer and prior work on a stack of replicas as on one model, with a column of hyperparameters."""
-    return job.optimizer.elementwise and hasattr(job.prior, "gradient")
+    return job.optimizer.elementwise and (job.table is not None or hasattr(job.prior, "gradient"))
 
 
-def _broadcast_move(job: Job, flat: Tensor, gradient: Tensor, rows: Tensor) -> Callable[..., tuple[Tensor, Any]]:
+def _column(t: Tensor) -> Any:
+    """(R,) as a plain number where replicas share it, else as a column (R, 1)."""
+    return t[0].item() if bool((t == t[0]).all()) else t[:, None]
+
+
+def _columns(job: Job, flat: Tensor, rows: Tensor) -> dict[str, Any]:
+    """Hyperparameters of a stack, and the prior as such where the optimizer takes it apart."""
+    hyper = {name: _column(h[rows]) for name, h in job.hyper.items()}
+    if job.table is None:
+        return hyper
+    each = [
+        prior_terms(job.prior, job.where, flat[i], {n: h[r].item() for n, h in job.hyper.items()}, job.total[r].item())
+        for i, r in enumerate(rows.tolist())
+    ]
+    stacked = {n: torch.stack([own.get(n, torch.zeros_like(flat[0])) for own in each]) for n in each[0] if n != "rows"}
+    return {**hyper, **stacked, "rows": _column(job.total[rows])}
+
+
+def _broadcast_move(
+    job: Job, flat: Tensor, gradient: Tensor, hyper: dict[str, Any], rows: Tensor
+) -> Callable[..., tuple[Tensor, Any]]:
     """`engines.descend` for a stack without lifting: what all replicas share is a plain number, the rest a column."""
-    column = lambda t: t[0].item() if bool((t == t[0]).all()) else t[:, None]
-    hyper = {name: column(h[rows]) for name, h in job.hyper.items()}
-    total = column(job.total[rows])
+    total = _column(job.total[rows])
     split = job.where.blocks if job.prior.elementwise else job.where.views
     own, slots = split(flat), split(gradient)
-    gradient_of = job.prior.gradient  # pyright: ignore[reportAttributeAccessIssue]
+    none = lambda _own, _hyper: {}
+    gradient_of = none if job.table is not None else job.prior.gradient  # pyright: ignore[reportAttributeAccessIssue]
 
     def move(memory: Any, factor: float) -> tuple[Tensor, Any]:
         for name, pull in gradient_of(own, hyper).items():

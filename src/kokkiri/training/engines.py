@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from kokkiri.errors import CannotLift
 from kokkiri.herd import load
 from kokkiri.numerics.random import key, step_seed
 from kokkiri.optimizers.clipping import clip_by_norm
+from kokkiri.training.beside import noise, prior_terms
 from kokkiri.training.flat import Layout
 from kokkiri.training.objective import batch_scale, prior_gradient
 from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Optimizer, Params, Prior, State
@@ -58,6 +60,7 @@ class Job:
     seed: int
     device: torch.device
     noise: bool = field(default=True)  # whether the network draws random numbers in training
+    table: Tensor | None = None  # noise for an optimizer that looks beside the parameters
 
 
 def of_network(params: Params) -> Params:
@@ -73,14 +76,30 @@ def of_likelihood(params: Params) -> Params:
 def descend(job: Job, flat: Tensor, gradient: Tensor, memory: State, hyper: Any, factor: float, total: Any) -> Any:
     """One step of one replica from its likelihood's gradient, (P,), which is used up: prior, clipping, optimizer."""
     where = job.where
-    split = where.blocks if job.prior.elementwise else where.views
-    slots = split(gradient)
-    for name, pull in prior_gradient(job.prior, split(flat), hyper).items():
-        slots[name].sub_(pull / total)
+    if job.table is None:  # else the optimizer was given the prior as such
+        split = where.blocks if job.prior.elementwise else where.views
+        slots = split(gradient)
+        for name, pull in prior_gradient(job.prior, split(flat), hyper).items():
+            slots[name].sub_(pull / total)
     whole = lambda t: {"": t} if job.optimizer.elementwise else where.views(t)
     grads = clip_by_norm(whole(gradient), job.clip)
     params, memory = job.optimizer.step(whole(flat), grads, memory, {**hyper, "lr": hyper["lr"] * factor})
     return (params[""] if job.optimizer.elementwise else torch.cat([p.reshape(-1) for p in params.values()])), memory
+
+
+def beside(
+    job: Job, flat: Tensor, place: Tensor, memory: State, hyper: Any, step: int, replicas: Tensor | int
+) -> State:
+    """Moves `place` to where the optimizer wants its gradient, beside `flat`, and gives its state.
+
+    replicas: which one, of (P,), or which ones, of (R, P).
+    """
+    if job.table is None:
+        return memory
+    drawn = noise(job.table, flat.shape[-1], job.seed, step, replicas)
+    near, memory = job.optimizer.look({"": flat}, memory, hyper, {"": drawn})  # pyright: ignore[reportAttributeAccessIssue]
+    place.copy_(near[""])
+    return memory
 
 
 def blank_memory(job: Job, flat: Tensor) -> State:
@@ -176,7 +195,8 @@ class Loop:
         with own_randomness(job) as seed:
             for r in replicas:
                 flat = fleet.flat[r]
-                own = job.where.views(flat)
+                place = flat if job.table is None else flat.clone()  # where gradients are taken
+                own = job.where.views(place)
                 load(module, of_network(own) | {n: b[r] for n, b in fleet.buffers.items()})
                 for name in of_network(own):
                     leaves[name].grad = slots[name]
@@ -186,6 +206,7 @@ class Loop:
                 memory = alone(fleet.memory, r)
                 hyper = {name: h[r].item() for name, h in job.hyper.items()}
                 total, sums = job.total[r].item(), torch.zeros((), dtype=flat.dtype, device=flat.device)
+                hyper |= {} if job.table is None else prior_terms(job.prior, job.where, flat, hyper, total)
                 for k, t in enumerate(span):
                     x, y, index = batches[k] if batches is not None else job.batch(t)
                     weight = None if job.weight is None else job.weight[r] if index is None else job.weight[r, index]
@@ -193,6 +214,7 @@ class Loop:
                     if couples and weight is not None:  # what counts nothing must not be seen either
                         x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
                     seed(t, r)
+                    memory = beside(job, flat, place, memory, hyper, t, r)
                     slot.zero_()
                     ll = job.likelihood.bind(phi).log_prob(module(x), y)
                     score = ll.sum() if weight is None else (weight * ll).sum()
@@ -224,6 +246,11 @@ class Stack:
 
     def advance(self, job: Job, fleet: Fleet, replicas: list[int], steps: int) -> Tensor:
         """Takes `steps` steps with some replicas, in place; gives (R,) the mean log-likelihood per unit of weight."""
+        if job.table is not None:
+            raise CannotLift(
+                f"{type(job.optimizer).__name__} looks beside the parameters, and vmap lifts no such step",
+                needs="an engine that calls it itself", found="Stack()", fix="engine=kk.Loop()",
+            )  # fmt: skip
         said = torch.zeros(len(fleet.flat), dtype=torch.float64)
         with own_randomness(job) as seed:
             for first in range(0, len(replicas), self.chunk):

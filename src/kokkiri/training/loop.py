@@ -26,6 +26,7 @@ from kokkiri.errors import ShapeError, Unsupported, UsageError
 from kokkiri.herd import Herd
 from kokkiri.networks.dense import program
 from kokkiri.records import Curve
+from kokkiri.training.beside import noise_table
 from kokkiri.training.checkpoints import flatten_tree, last_checkpoint, refill_tree, save_checkpoint
 from kokkiri.training.dense import Dense
 from kokkiri.training.engines import Engine, Fleet, Job, Loop, Stack, blank_memory, lifts, tree_map
@@ -33,7 +34,7 @@ from kokkiri.training.feed import Feed
 from kokkiri.training.flat import flatten, layout
 from kokkiri.training.held_out import held_out_rows, score
 from kokkiri.training.plan import Plan
-from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Optimizer, Prior
+from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood, Optimizer, Prior, State
 
 FLOP_A_SEGMENT = 1e10  # about a second of one core's work at the most between two looks at the clock
 SECONDS_A_CHECKPOINT = 5.0
@@ -56,11 +57,17 @@ class Moment:
     diverged: tuple[int, ...]
     curve: Callable[[], Curve] = field(repr=False)
     make_herd: Callable[[], Herd] = field(repr=False)
+    make_memory: Callable[[], State] = field(repr=False)
 
     @property
     def herd(self) -> Herd:
         """The models, as a value of their own."""
         return self.make_herd()
+
+    @property
+    def memory(self) -> State:
+        """The optimizer's state after the last step, (R, ...) each, as a value of its own."""
+        return self.make_memory()
 
 
 class Tuner(Protocol):
@@ -143,7 +150,7 @@ def _train(
     feed = Feed(data, plan)
     held = held_out_rows(held_out, data, herd.weight, plan)
     job = _job(herd, likelihood, optimizer, prior, plan, feed)
-    engine = engine or choose_engine(herd, feed)[0]
+    engine = engine or choose_engine(herd, feed, optimizer)[0]
     every = plan.every or max(feed.per_epoch, 20)
     segment = max(1, min(every, int(FLOP_A_SEGMENT / (6 * job.where.size * feed.size * len(herd) + 1)) or 1))
 
@@ -228,6 +235,7 @@ def _train(
             tuple(sorted(diverged)),
             curve,
             make_herd,
+            lambda: tree_map(lambda t: t.clone().cpu(), fleet.memory),
         )
 
     saved, cost = time.monotonic(), 0.0
@@ -294,7 +302,7 @@ def with_likelihood(herd: Herd, likelihood: Likelihood) -> Herd:
     return replace(herd, params={**herd.params, **new})
 
 
-def choose_engine(herd: Herd, feed: Feed) -> tuple[Engine, str]:
+def choose_engine(herd: Herd, feed: Feed, optimizer: Optimizer) -> tuple[Engine, str]:
     """The engine that is likely to be fastest, and why.
 
     Measured on a CPU: dense networks gain most by hand-written products; stacking by vmap pays for small networks only,
@@ -306,6 +314,8 @@ def choose_engine(herd: Herd, feed: Feed) -> tuple[Engine, str]:
         return Dense(chunk), "affine maps and nonlinearities alone: stepped by hand"
     if len(herd) == 1:
         return Loop(), "one replica"
+    if hasattr(optimizer, "look"):
+        return Loop(), "the optimizer looks beside the parameters"
     kinds = {type(m).__name__ for m in herd.network.modules()}
     if any(k.startswith(("Conv", "Dropout")) for k in kinds) and feed.device.type == "cpu":
         return Loop(), "convolutions and dropout are faster, and repeatable, one replica at a time"
@@ -353,10 +363,17 @@ def _job(herd: Herd, likelihood: Likelihood, optimizer: Optimizer, prior: Prior,
     total = torch.full((r,), float(n)) if weight is None else weight.sum(1)
     if bool((total <= 0).any()):
         raise UsageError("a replica gives weight zero to all rows", needs="at least one row a replica")
-    factor = lambda t: plan.schedule(t, plan.steps)
+    factor, where = lambda t: plan.schedule(t, plan.steps), layout(herd.params)
+    looks = hasattr(optimizer, "look")
+    if looks and not optimizer.elementwise:
+        raise Unsupported(
+            f"{type(optimizer).__name__} looks beside the parameters tensor by tensor",
+            needs="elementwise = True, with `look`", found="elementwise = False", fix="kk.optimizers.IVON()",
+        )  # fmt: skip
+    table = noise_table(plan.seed, where.size, some.to(device)) if looks else None
     return Job(
-        herd.network, layout(herd.params), likelihood, optimizer, prior, hyper, weight, total.to(device, some.dtype), n,
-        factor, feed, plan.clip, plan.seed, device,
+        herd.network, where, likelihood, optimizer, prior, hyper, weight, total.to(device, some.dtype), n, factor, feed,
+        plan.clip, plan.seed, device, table=table,
     )  # fmt: skip
 
 
