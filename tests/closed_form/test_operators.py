@@ -13,6 +13,7 @@ from kokkiri.numerics import operators
 from kokkiri.numerics.operators import (
     Blocks,
     Dense,
+    Inverse,
     LowRank,
     Products,
     Rotated,
@@ -29,6 +30,7 @@ from kokkiri.numerics.random import generator
 KINDS = [
     "diagonal", "full", "full, deficient", "full by eigenvectors", "kronecker", "grouped kronecker", "corrected",
     "low rank", "low rank, not orthonormal", "low rank, rank 0", "one product",
+    "inverse of low rank",
 ]  # fmt: skip
 DRAWS = 20_000
 
@@ -82,6 +84,9 @@ def pair(kind, seed):
             v = torch.linalg.qr(v)[0] if kind == "low rank" else v
             s, rest = normal(seed + 1, v.shape[1]).square(), normal(seed + 2, 6).square()
             return LowRank(v, s, rest), v @ s.diag() @ v.mT + rest.diag()
+        case "inverse of low rank":
+            v, s, rest = normal(seed, 6, 3), normal(seed + 1, 3).square(), normal(seed + 2, 6).square() + 0.1
+            return Inverse(LowRank(v, s, rest)), torch.linalg.inv(v @ s.diag() @ v.mT + rest.diag())
         case _:
             b, a = positive(seed, 2), positive(seed + 1, 3)
             return kronecker_sum([(b, a)]), kron((b, a))

@@ -4,6 +4,7 @@
     Dense      M itself
     Products   sum_k B_k ⊗ A_k + diag(rest)
     LowRank    V diag(s) Vᵀ + diag(rest)
+    Inverse    (V diag(s) Vᵀ + diag(rest))⁻¹
     Blocks     a block-diagonal matrix, each block over some of the coordinates
 
 All are positive semi-definite as they come; `plus(precision)` adds a diagonal, and makes them definite. `solve`,
@@ -250,9 +251,13 @@ class LowRank:
         return 1 / self.rest - ((self._root() @ basis / self.rest[:, None]).square() / core).sum(1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, P) draws from N(0, M⁻¹): e = D^½ z + W u has covariance M, and M⁻¹e the covariance M⁻¹."""
+        """(n, P) draws from N(0, M⁻¹): e of covariance M gives M⁻¹e the covariance M⁻¹."""
+        return self.solve(self.noise(n, generator))
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, P) draws from N(0, M): D^½ z + W u, with W = V √s, D = diag(rest)."""
         draw = lambda k: torch.randn(n, k, generator=generator, dtype=self.rest.dtype).to(self.rest.device)
-        return self.solve(draw(self.size) * self.rest.sqrt() + draw(len(self.values)) @ self._root().mT)
+        return draw(self.size) * self.rest.sqrt() + draw(len(self.values)) @ self._root().mT
 
     def plus(self, precision: Tensor | float) -> LowRank:
         """M + diag(precision)."""
@@ -276,6 +281,68 @@ class LowRank:
             eye = torch.eye(len(inner), dtype=inner.dtype, device=inner.device)
             self._cache["core"] = tuple(torch.linalg.eigh((inner + inner.mT) / 2 + eye))
         return self._cache["core"]
+
+
+@dataclass(frozen=True, eq=False)
+class Inverse:
+    """M = Σ⁻¹ of a covariance Σ that is known as low rank and a diagonal: what Σ solves, M multiplies.
+
+    >>> m = Inverse(LowRank(torch.tensor([[1.0], [1.0]]), torch.tensor([2.0]), torch.ones(2)))
+    >>> m.solve(torch.tensor([1.0, 0.0])), round(m.logdet().exp().item(), 4)
+    (tensor([3., 2.]), 0.2)
+    """
+
+    covariance: LowRank
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return self.covariance.size
+
+    def mv(self, v: Tensor) -> Tensor:
+        """M v."""
+        return self.covariance.solve(v)
+
+    def solve(self, v: Tensor) -> Tensor:
+        """M⁻¹ v = Σ v."""
+        return self.covariance.mv(v)
+
+    def logdet(self) -> Tensor:
+        """Log |M|."""
+        return -self.covariance.logdet()
+
+    def trace(self) -> Tensor:
+        """Tr M."""
+        return self.diagonal().sum()
+
+    def diagonal(self) -> Tensor:
+        """(P,) of M."""
+        return self.covariance.inverse_diagonal()
+
+    def inverse_diagonal(self) -> Tensor:
+        """(P,) of M⁻¹ = Σ."""
+        return self.covariance.diagonal()
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, P) draws from N(0, M⁻¹) = N(0, Σ), without a solution."""
+        return self.covariance.noise(n, generator)
+
+    def plus(self, precision: Tensor | float) -> Dense:
+        """M + diag(precision), formed: the sum has no covariance of low rank.
+
+        Raises ValueError beyond 4096 coordinates.
+        """
+        if self.size > 4096:
+            raise ValueError("a precision added to the inverse of a covariance of low rank")
+        return Dense(self.dense()).plus(precision)
+
+    def dense(self) -> Tensor:
+        """(P, P), for small ones."""
+        return self.mv(torch.eye(self.size, dtype=self.covariance.rest.dtype, device=self.covariance.rest.device))
+
+    def to(self, like: Tensor) -> Inverse:
+        """The same in another dtype, or elsewhere."""
+        return Inverse(self.covariance.to(like))
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,7 +488,7 @@ class Blocks:
         return out
 
 
-Block: TypeAlias = Rotated | Dense | LowRank | Products
+Block: TypeAlias = Rotated | Dense | LowRank | Inverse | Products
 
 
 def diagonal(values: Tensor) -> Rotated:
@@ -470,6 +537,7 @@ def added(one: Block, other: Block) -> Block:
     Kronecker products stay apart; rotated matrices in different bases are seen from the basis of their sum, which keeps
     the trace. Raises ValueError for forms that do not add up.
     """
+    one, other = (m.plus(0.0) if isinstance(m, Inverse) else m for m in (one, other))
     if isinstance(one, Products) and isinstance(other, Products):
         return kronecker_sum((*one.terms, *other.terms), one.rest + other.rest)
     if isinstance(one, Dense) and isinstance(other, Dense):
@@ -557,6 +625,8 @@ def _packed(block: Block) -> tuple[str, dict[str, Tensor]]:
             return "dense", {"matrix": block.matrix}
         case LowRank():
             return "low rank", {"vectors": block.vectors, "values": block.values, "rest": block.rest}
+        case Inverse(covariance=c):
+            return "inverse of low rank", {"vectors": c.vectors, "values": c.values, "rest": c.rest}
         case Products():
             own = {f"b{k}": b for k, (b, _) in enumerate(block.terms)} | {
                 f"a{k}": a for k, (_, a) in enumerate(block.terms)
@@ -577,6 +647,8 @@ def unpacked(page: dict[str, Any], tensors: dict[str, Tensor]) -> Blocks:
                 block = Dense(own["matrix"])
             case "low rank":
                 block = LowRank(own["vectors"], own["values"], own["rest"])
+            case "inverse of low rank":
+                block = Inverse(LowRank(own["vectors"], own["values"], own["rest"]))
             case "products":
                 many = len([n for n in own if n.startswith("b")])
                 block = kronecker_sum([(own[f"b{i}"], own[f"a{i}"]) for i in range(many)], own["rest"])
