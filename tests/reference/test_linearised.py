@@ -247,7 +247,7 @@ def test_a_mean_and_its_noise_are_integrated_to_a_tenth_of_a_nat(likelihood, loc
 
 LIKELIHOODS = [
     kk.Categorical(), kk.Bernoulli(), kk.Poisson(), kk.Gaussian(0.7), kk.Gaussian(2.0, learn=False), StudentT(),
-    Laplace(), NegativeBinomial(), HeteroscedasticGaussian(), HeteroscedasticStudentT(), 
+    Laplace(), NegativeBinomial(), HeteroscedasticGaussian(), HeteroscedasticStudentT(),
     Rescaled(kk.Gaussian(), 3.0, 2.0),
     Rescaled(StudentT(), 3.0, 2.0),
 ]  # fmt: skip
