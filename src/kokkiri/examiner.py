@@ -102,9 +102,7 @@ def check(
             fix="posterior=kk.Laplace()",
         )
     if rows.y is None:
-        raise DataError(
-            "rows without a target examine nothing", needs="the rows of the fit", found="inputs alone"
-        )
+        raise DataError("rows without a target examine nothing", needs="the rows of the fit", found="inputs alone")
     lines = [_one_datum(post, rows), _mode(post, rows)]
     if post.linear:
         lines.append(_chain(post, rows, seed))
@@ -129,7 +127,11 @@ def to_arviz(post: Particles, draws: int = 1000, *, seed: int = 0) -> Any:
             "ArviZ is not installed", needs="arviz", found="no such package", fix="pip install arviz"
         ) from error
     herd = post.draw(draws, seed=seed)
-    return arviz.from_dict({"posterior": {name: t[None].double().numpy() for name, t in herd.params.items()}})
+    values = {name: t[None].double().numpy() for name, t in herd.params.items()}
+    try:
+        return arviz.from_dict(posterior=values)
+    except TypeError:  # from version 1 on: groups in one mapping, and a DataTree
+        return arviz.from_dict({"posterior": values})
 
 
 def _layers(post: Particles) -> tuple[str, ...]:
@@ -156,9 +158,8 @@ def _mode(post: Particles, rows: Data) -> Line:
         model = tangent_of(post.herd, r, rows, post.likelihood, _layers(post))
         slope = model.gradient(torch.zeros(where.size, dtype=torch.float64))
         params = replica_params(post.herd, r)
-        pull = flat_of(
-            prior_gradient(post.prior, params, {**hyper_of(post.herd, post.prior, r), "freedom": 0.0}), where
-        )
+        hyper: Any = {**hyper_of(post.herd, post.prior, r), "freedom": 0.0}
+        pull = flat_of(prior_gradient(post.prior, params, hyper), where)
         total = torch.zeros_like(slope)
         free = post.precision[r].free
         total[free] = (slope + pull)[free]

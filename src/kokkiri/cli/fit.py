@@ -199,11 +199,12 @@ def posterior_named(text: str) -> Recipe:
         structure = next((p for p in parts if p in NAMES), "kronecker")
         size = next((int(p[1:]) for p in parts if p not in known), 1)
         return Laplace(structure, layers="last" if "last" in parts else None, size=size)
+    known_kinds = ["point", "ensemble", "last-layer", "laplace"]
     raise UsageError(
         f"there is no posterior {text!r}",
         needs="point, ensemble:5, last-layer, laplace, laplace:STRUCTURE, laplace:STRUCTURE:last, laplace:STRUCTURE:x5",
         found=text,
-        fix=f"STRUCTURE: {', '.join(NAMES)}" if kind == "laplace" else nearest(kind, ["point", "ensemble", "last-layer", "laplace"]),
+        fix=f"STRUCTURE: {', '.join(NAMES)}" if kind == "laplace" else nearest(kind, known_kinds),
     )
 
 

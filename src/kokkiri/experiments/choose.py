@@ -100,7 +100,9 @@ def quickly(configuration: Configuration) -> Configuration:
     steps = max(1, plan.steps // QUICK)
     patience = None if plan.patience is None else max(5, plan.patience // QUICK)
     return replace(
-        configuration, plan=replace(plan, steps=steps, patience=patience), posterior=posterior,
+        configuration,
+        plan=replace(plan, steps=steps, patience=patience),
+        posterior=posterior,
         name=f"{configuration.name} (quick)",
     )
 
@@ -212,7 +214,7 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
 
 
 def best(outcomes: list[Outcome]) -> int:
-    """Which outcome to keep: the highest held-out log-likelihood, or evidence where no rows were held out; else the first.
+    """Which outcome to keep: of the highest held-out log-likelihood, or evidence where no rows were held out.
 
     Evidence is compared per row of what it was trained on, which is all rows.
     """
@@ -222,7 +224,7 @@ def best(outcomes: list[Outcome]) -> int:
 
 
 def evidence_of(outcome: Outcome) -> float:
-    """log p(data) of an outcome's posterior, nats; -inf where there is none."""
+    """Log p(data) of an outcome's posterior, nats; -inf where there is none."""
     found = outcome.approximation.evidence if outcome.approximation is not None else None
     return found.nats if found is not None and math.isfinite(found.nats) else -math.inf
 
@@ -232,7 +234,12 @@ def table(outcomes: list[Outcome], chosen: int) -> tuple[Candidate, ...]:
     size = lambda o: sum(t[0].numel() for t in o.herd.params.values())
     return tuple(
         Candidate(
-            o.configuration.name, o.held_out, o.se, o.seconds, size(o), i == chosen,
+            o.configuration.name,
+            o.held_out,
+            o.se,
+            o.seconds,
+            size(o),
+            i == chosen,
             evidence_of(o) if math.isfinite(evidence_of(o)) else None,
         )
         for i, o in enumerate(outcomes)

@@ -121,7 +121,8 @@ def run(
     rows = row_log_likelihoods(models, likelihood, judged) if judged is not None else torch.empty(0)
     return Outcome(
         c, models, likelihood, rows, last.curve(), _status(last, plan, stops), last.step,
-        time.process_time() - began, time.perf_counter() - clock, last.resumed, (), Trained(models, made, last, tuple(kept)),
+        time.process_time() - began, time.perf_counter() - clock, last.resumed, (),
+        Trained(models, made, last, tuple(kept)),
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def expected_curvature(
 
 
 def _one(block: Products) -> Products:
-    """sum_k B_k ⊗ A_k as one product of the same trace: each factor the sum of its kind, weighed by the other's trace."""
+    """sum_k B_k ⊗ A_k as one product of the same trace: each factor the sum of its kind, weighed by the other's."""
     if len(block.terms) == 1:
         return block
     trace = lambda m: m.diagonal().sum()

@@ -46,7 +46,8 @@ class Moved:
     """One replica after an update. evidence: log p(new | old), nats.
 
     noise: (2,), shape and rate of what is known of σ², where it is integrated out. theta: (P,) where the network is
-    linearised. offset: (P,) from there to the mean. gap: by how many nats the network itself, moved so far, would say less of the new rows than the linearised one.
+    linearised. offset: (P,) from there to the mean. gap: by how many nats the network itself, moved so far, would
+    say less of the new rows than the linearised one.
     """
 
     theta: Tensor
