@@ -17,8 +17,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from kokkiri.numerics.operators import Block, Dense, LowRank, Products, Rotated
-from kokkiri.numerics.symmetric import NARROW, mirrored
+from kokkiri.numerics.operators import Rotated
+from kokkiri.numerics.symmetric import NARROW, mirrored, pairs_of
 
 
 @dataclass(frozen=True)
@@ -140,19 +140,28 @@ class Affine:
         if precision.right is None and precision.left is not None:  # a full block
             turned = precision.turn(self.gradients()).flatten(2)
             return (turned / precision.values.reshape(-1)) @ turned.mT
-        a = self.wide if precision.right is None else self.turned(precision.right)
-        g = self.g if precision.left is None else _turned(self.g, precision.left)
-        variance = (1 / precision.values).reshape(a.shape[2], g.shape[4], a.shape[3])
         if not self.once:
+            a = self.wide if precision.right is None else self.turned(precision.right)
+            g = self.g if precision.left is None else _turned(self.g, precision.left)
             turned = Affine(a, g).gradients()
-            return (turned * variance.reshape(-1)) @ turned.mT
-        squares = a[:, 0].square()
-        if len(variance) == 1:
-            share = squares[:, 0] @ variance[0].mT
-        else:
-            share = torch.einsum("bgi,goi->bgo", squares, variance).flatten(1)  # (B, G o)
-        g = g[:, :, 0].flatten(2)
+            return (turned / precision.values.reshape(-1)) @ turned.mT
+        g, share = self._apart(precision)
         return (g * share[:, None]) @ g.mT
+
+    def variances(self, precision: Rotated) -> Tensor:
+        """(B, K), the diagonal of `covariance`."""
+        if not self.once or (precision.right is None and precision.left is not None):
+            return self.covariance(precision).diagonal(dim1=1, dim2=2)
+        g, share = self._apart(precision)
+        return torch.linalg.vecdot(g * share[:, None], g)
+
+    def _apart(self, precision: Rotated) -> tuple[Tensor, Tensor]:
+        """For a weight used once: gradients (B, K, G o) in the matrix's basis, and the variance (B, G o) of each."""
+        a = (self.wide if precision.right is None else self.turned(precision.right))[:, 0].square()
+        g = self.g if precision.left is None else _turned(self.g.transpose(0, 1), precision.left).transpose(0, 1)
+        variance = (1 / precision.values).reshape(a.shape[1], g.shape[4], a.shape[2])
+        share = a[:, 0] @ variance[0].mT if len(variance) == 1 else torch.einsum("bgi,goi->bgo", a, variance).flatten(1)
+        return g[:, :, 0].flatten(2), share
 
     def _power(self) -> Tensor:
         """(B, G, o) sum over columns of squared gradients at the one place; column by column, in the cache."""
@@ -182,7 +191,7 @@ def unfolded(pairs: Tensor) -> Tensor:
     """(o (o + 1) / 2, i, i) of `Affine.add_matrix` -> (P, P)."""
     n, inputs, _ = pairs.shape
     outputs = (math.isqrt(8 * n + 1) - 1) // 2
-    first, second = torch.triu_indices(outputs, outputs)
+    first, second = pairs_of(outputs)
     whole = mirrored(pairs)
     out = pairs.new_empty(outputs, outputs, inputs, inputs)
     out[second, first], out[first, second] = whole, whole
@@ -292,24 +301,6 @@ class Lookup:
         token = unique % (self.rows + 1) - 1
         real = token >= 0
         return (unique // (self.rows + 1))[real], token[real], total[real]
-
-
-def covariance(piece: Piece, precision: Block) -> Tensor:
-    """(B, K, K) covariance of the K directional derivatives when the parameters are N(mode, M⁻¹): J M⁻¹ Jᵀ."""
-    if isinstance(precision, Rotated):
-        return piece.covariance(precision)
-    if isinstance(precision, Products):
-        return piece.covariance(precision.near)
-    return dense_covariance(piece.gradients(), precision)
-
-
-def dense_covariance(gradients: Tensor, precision: Dense | LowRank) -> Tensor:
-    """(B, K, P) -> (B, K, K): J M⁻¹ Jᵀ from the gradients themselves."""
-    if isinstance(precision, Dense):
-        half = precision.whiten(gradients)
-        return half @ half.mT
-    wide = gradients.to(precision.rest)  # the difference of two large numbers: in its dtype, float64
-    return (wide @ precision.solve(wide).mT).to(gradients)
 
 
 Piece: TypeAlias = Affine | Vector | Lookup

@@ -21,6 +21,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from kokkiri.numerics.symmetric import Forms, forms, pairs_of
+
 
 @dataclass(frozen=True, eq=False)
 class Rotated:
@@ -164,6 +166,19 @@ class Dense:
         if "inverse diagonal" not in self._cache:
             self._cache["inverse diagonal"] = torch.cholesky_inverse(self._root()).diagonal()
         return self._cache["inverse diagonal"]
+
+    def inverse_forms(self, outputs: int, *, pairs: bool) -> Forms:
+        """Of M over (o, i) arrays, φᵀ (M⁻¹)_cd φ: for each output c = d, or for all pairs c <= d. Made once."""
+        name = f"forms of {'pairs' if pairs else 'outputs'}"
+        if name not in self._cache:
+            if "inverse" not in self._cache:
+                self._cache["inverse"] = torch.cholesky_inverse(self._root())
+            inverse = self._cache["inverse"].unflatten(0, (outputs, -1)).unflatten(2, (outputs, -1)).transpose(1, 2)
+            own = inverse.diagonal(dim1=0, dim2=1).movedim(2, 0)
+            c, d = pairs_of(outputs)
+            some = (inverse[c, d] + inverse[c, d].mT) / 2 if pairs else own
+            self._cache[name] = forms(some, own.mean(0))
+        return self._cache[name]
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, P) draws from N(0, M⁻¹)."""

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from kokkiri.curvature.collect import Collector, collector
 from kokkiri.curvature.ggn import chunk_rows, flat_index, identity, replica_module, tangent
-from kokkiri.curvature.pieces import Piece, Vector, covariance
+from kokkiri.curvature.pieces import Piece, Vector
+from kokkiri.curvature.spread import covariance, variances
 from kokkiri.errors import UsageError
 from kokkiri.herd import Herd
 from kokkiri.numerics.operators import Blocks, Dense, LowRank
@@ -31,15 +32,17 @@ NODES = 64  # of the trapezoidal rule for one output; half as many for each of s
 POINTS = 64  # quasi-random points for several outputs, shared out among the Gaussians
 FEWEST = 16  # for each of them
 REACH = 6.0  # standard deviations on either side
+ROWS = 256  # at a time at most: columns of all outputs should stay in the cache
 WIDE = 64  # more outputs than this: their covariances are left out, and variances alone are kept
 
 
 def output_moments(
-    herd: Herd, precision: Sequence[Blocks], x: Any, offset: Tensor | None = None
+    herd: Herd, precision: Sequence[Blocks], x: Any, offset: Tensor | None = None, *, apart: bool = False
 ) -> tuple[Tensor, Tensor]:
     """((R, B, C) means, (R, B, C, C) covariances) of the outputs under each Gaussian; (R, B, C) variances if C > 64.
 
-    offset: (R, P), how far each Gaussian's mean lies from where the network is linearised.
+    offset: (R, P), how far each Gaussian's mean lies from where the network is linearised. apart: variances alone, for
+    which a last layer with a full matrix needs C forms instead of C (C + 1) / 2.
     """
     where = layout(herd.params)
     means, covariances = [], []
@@ -52,9 +55,10 @@ def output_moments(
         dense = any(isinstance(b, Dense | LowRank) for _, b in blocks.parts)
         with torch.no_grad():
             wide = module(x[:1]).shape[-1]
-        size = chunk_rows(module, collect.plan, x[:8], columns=wide, budget=None, dense=dense)
+        size = min(ROWS, chunk_rows(module, collect.plan, x[:8], columns=wide, budget=None, dense=dense))
         away = None if offset is None else offset[r]
-        parts = [_moments(collect, blocks, where, x[rows], away) for rows in torch.arange(len(x)).split(size)]
+        ahead = range(0, len(x), size)
+        parts = [_moments(collect, blocks, where, x[i : i + size], away, apart=apart or wide > WIDE) for i in ahead]
         means.append(torch.cat([m for m, _ in parts]))
         covariances.append(torch.cat([c for _, c in parts]))
     return torch.stack(means), torch.stack(covariances)
@@ -75,14 +79,17 @@ def _names(where: Layout, blocks: Blocks) -> tuple[str, ...]:
     return tuple(n for n in own if bool(free[index(n)].any()))
 
 
-def _moments(collect: Collector, blocks: Blocks, where: Layout, x: Any, offset: Tensor | None) -> tuple[Tensor, Tensor]:
+def _moments(
+    collect: Collector, blocks: Blocks, where: Layout, x: Any, offset: Tensor | None, *, apart: bool
+) -> tuple[Tensor, Tensor]:
     if offset is None:
         out, _, pieces = collect(x, identity)
     else:
         out, pieces = tangent(collect, x, offset)
     index = {name: collect.plan.index[name] for name in pieces}
     wide = out.shape[1]
-    total = out.new_zeros(len(out), wide, wide)
+    spread = variances if apart else covariance
+    total = out.new_zeros(len(out), wide) if apart else out.new_zeros(len(out), wide, wide)
     whole: Tensor | None = None
     with torch.no_grad():
         for coordinates, block in blocks.parts:
@@ -90,13 +97,11 @@ def _moments(collect: Collector, blocks: Blocks, where: Layout, x: Any, offset: 
                 continue  # what the likelihood learns moves no output
             mine = next((n for n, i in index.items() if torch.equal(i, coordinates)), None)
             if mine is not None:
-                total += covariance(pieces[mine], block)
+                total += spread(pieces[mine], block)
                 continue
             whole = _gradients(pieces, index, where.size) if whole is None else whole
-            total += covariance(
-                Vector(whole[:, :, coordinates]), block
-            )  # also where the plan is another than at the mode
-    return out, total if wide <= WIDE else total.diagonal(dim1=1, dim2=2)
+            total += spread(Vector(whole[:, :, coordinates]), block)  # also where the plan is another than at the mode
+    return out, total
 
 
 def _gradients(pieces: dict[str, Piece], index: dict[str, Tensor], size: int) -> Tensor:
