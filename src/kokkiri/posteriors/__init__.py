@@ -7,5 +7,6 @@ from kokkiri.posteriors.laplace import Laplace
 from kokkiri.posteriors.last_layer import LastLayer
 from kokkiri.posteriors.particles import Form, Particles, form
 from kokkiri.posteriors.point import Point
+from kokkiri.posteriors.variational import Variational
 
-__all__ = ["Ensemble", "Form", "Laplace", "LastLayer", "Particles", "Point", "form"]
+__all__ = ["Ensemble", "Form", "Laplace", "LastLayer", "Particles", "Point", "Variational", "form"]
