@@ -16,7 +16,7 @@ def covariance(piece: Piece, precision: Block) -> Tensor:
         return piece.covariance(precision)
     if isinstance(precision, Products):
         return piece.covariance(precision.near)
-    if isinstance(precision, Dense) and isinstance(piece, Affine) and piece.once and piece.a.shape[2] == 1:
+    if isinstance(precision, Dense) and isinstance(piece, Affine) and _plain(piece):
         return _of_one_map(piece, precision)
     return dense_covariance(piece.gradients(), precision)
 
@@ -34,12 +34,16 @@ def _of_one_map(piece: Affine, precision: Dense) -> Tensor:
 
 def variances(piece: Piece, precision: Block) -> Tensor:
     """(B, K), the diagonal of `covariance`."""
-    once = isinstance(piece, Affine) and piece.once and piece.a.shape[2] == 1
-    if once and isinstance(precision, Dense) and _as_they_are(piece):
+    if isinstance(precision, Dense) and isinstance(piece, Affine) and _plain(piece) and _as_they_are(piece):
         return precision.inverse_forms(piece.g.shape[4], pairs=False).to(piece.a)(piece.wide[:, 0, 0])
     if isinstance(piece, Affine) and isinstance(precision, Rotated | Products):
         return piece.variances(precision.near if isinstance(precision, Products) else precision)
     return covariance(piece, precision).diagonal(dim1=1, dim2=2)
+
+
+def _plain(piece: Affine) -> bool:
+    """Whether the weight is used once a datum, and not in groups."""
+    return piece.once and piece.a.shape[2] == 1
 
 
 def _as_they_are(piece: Affine) -> bool:
