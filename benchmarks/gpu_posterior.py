@@ -1,4 +1,4 @@
-"""Curvature on a graphics card: the same numbers as on the processor, and what they cost.  python benchmarks/gpu_posterior.py
+"""Curvature on a graphics card: the same numbers as on the processor, and its cost.  python benchmarks/gpu_posterior.py
 
 Equal answers first: every structure's diagonal of an MLP, a ConvNet and a Transformer layer on the card against the
 processor. Then seconds by the clock, synchronised, median of five, of one curvature of all 60,000 MNIST rows beside one
@@ -94,9 +94,9 @@ def main():
 
 def table(found):
     worst = max(e["difference"] for e in found["equal"])
+    same = f"{len(found['equal'])} curvatures on the card and on the processor: diagonals differ by at most {worst:.1e}"
     lines = [
-        f"{found['device']}, torch {found['torch']}. {len(found['equal'])} curvatures on the card and on the processor: "
-        f"diagonals differ by at most {worst:.1e}, relative.",
+        f"{found['device']}, torch {found['torch']}. {same}, relative.",
         "",
         "| network | curvature of 60,000 rows | seconds | training epochs |",
         "|---|---|---|---|",
