@@ -302,7 +302,11 @@ def predict(
     batch = lambda index: x[index] if x is not None else data.batch(index).x  # pyright: ignore[reportOptionalMemberAccess]
     rows = torch.arange(total).split(CHUNK)
     if post.linear and post.precision and draws is None:
-        moments = [linearised.output_moments(post.herd, post.precision, batch(index), post.offset) for index in rows]
+        apart = integral == "probit"  # it looks at no covariance
+        moments = [
+            linearised.output_moments(post.herd, post.precision, batch(index), post.offset, apart=apart)
+            for index in rows
+        ]
         mean, covariance = (torch.cat(part, 1) for part in zip(*moments, strict=True))
         if post.noise is not None:
             variance = covariance[..., 0]
