@@ -283,8 +283,8 @@ def predict(
 
     Gaussians around modes are averaged over row by row, through the network linearised at each mode: in closed form for
     Gaussian noise, else at quadrature points, or by the "probit" formula for classes (`integral`). Such rows are right
-    one by one; with `draws` so many parameter vectors are drawn and the network itself is run at each, so that one draw
-    serves all rows. Columns are found by name; a category that was never seen is accepted and counted in the notes of
+    one by one; with `draws` so many parameter vectors are drawn, and one draw serves all rows: of the linearised network
+    where the posterior is a Gaussian around modes, else of the network itself. Columns are found by name; a category that was never seen is accepted and counted in the notes of
     `rows_for(post, new)`.
     """
     x = new if isinstance(new, Tensor) else None
@@ -312,6 +312,12 @@ def predict(
             variance = covariance[..., 0]
             return marginalised(post.likelihood, mean, variance, post.noise, post.log_weight)
         return linearised.averaged(post.bound(), mean, covariance, post.log_weight, integral=integral)
+    if post.linear and post.precision:
+        assert draws is not None
+        replica, steps = post.steps(draws, seed=seed)
+        outputs = torch.cat([linearised.drawn(post.herd, post.precision, batch(i), replica, steps) for i in rows], 1)
+        own = {n: t[replica] for n, t in post.herd.likelihood_params().items()}
+        return post.likelihood.bind(own).predictive(outputs, even(draws))
     herd, weights = post.herd, post.log_weight
     if post.precision or post.draws or draws is not None:
         herd = post.draw(draws or DRAWS, seed=seed)

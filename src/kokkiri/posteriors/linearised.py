@@ -64,6 +64,33 @@ def output_moments(
     return torch.stack(means), torch.stack(covariances)
 
 
+def drawn(herd: Herd, precision: Sequence[Blocks], x: Any, replica: Tensor, steps: Tensor) -> Tensor:
+    """(S, B, C) outputs f_r + J_r step_s of draws of the linearised network: one draw serves all rows.
+
+    replica: (S,) around which Gaussian each draw lies; steps: (S, P), from where its network is linearised.
+    """
+    where = layout(herd.params)
+    out: list[Tensor] = [torch.empty(0)] * len(replica)
+    for r in replica.unique().tolist():
+        module = replica_module(herd, r)
+        collect = collector(module, x, _names(where, precision[r]), flat_index(where))
+        with torch.no_grad():
+            wide = module(x[:1]).shape[-1]
+        size = min(ROWS, chunk_rows(module, collect.plan, x[:8], columns=wide, budget=None, dense=False))
+        mine = (replica == r).nonzero()[:, 0].tolist()
+        parts: dict[int, list[Tensor]] = {s: [] for s in mine}
+        for i in range(0, len(x), size):
+            outputs, _, pieces = collect(x[i : i + size], identity)
+            with torch.no_grad():
+                for s in mine:
+                    move = steps[s].to(outputs)
+                    moved = [piece.along(move[collect.plan.index[name]]) for name, piece in pieces.items()]
+                    parts[s].append(outputs + torch.stack(moved).sum(0))
+        for s in mine:
+            out[s] = torch.cat(parts[s])
+    return torch.stack(out)
+
+
 def _moved(precision: Blocks, like: Tensor) -> Blocks:
     """Rotated blocks in the network's dtype; what has to be solved stays in float64, where it keeps its digits."""
     own = lambda block: block if isinstance(block, Dense | LowRank) else block.to(like)

@@ -78,17 +78,24 @@ class Particles:
             from kokkiri.posteriors.dropout import masked
 
             return masked(self.herd, n, seed=seed)
-        rows = torch.multinomial(self.log_weight.exp(), n, replacement=True, generator=generator(seed, "draw"))
+        rows, steps = self.steps(n, seed=seed)
         some = replace(self.herd, hyper={})[rows]
         if not self.precision:
             return replace(some, axes={"draw": n})
         where = layout(some.params)
-        flat = flatten(some.params, where)
-        for r in rows.unique().tolist():
-            mine = (rows == r).nonzero()[:, 0]
-            step = self.precision[r].sample(len(mine), generator(seed, "step of a draw", r))
-            flat[mine] += step.to(flat) if self.offset is None else (step + self.offset[r]).to(flat)
+        flat = flatten(some.params, where) + steps.to(next(iter(some.params.values())))
         return replace(some, params={n: t.clone() for n, t in where.views(flat).items()}, axes={"draw": n})
+
+    def steps(self, n: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Which centre each of n draws belongs to, (n,), and how far it lies from there, (n, P) float64."""
+        rows = torch.multinomial(self.log_weight.exp(), n, replacement=True, generator=generator(seed, "draw"))
+        out = torch.zeros(n, layout(self.herd.params).size, dtype=torch.float64)
+        if self.precision:
+            for r in rows.unique().tolist():
+                mine = (rows == r).nonzero()[:, 0]
+                step = self.precision[r].sample(len(mine), generator(seed, "step of a draw", r)).double()
+                out[mine] = step if self.offset is None else step + self.offset[r]
+        return rows, out
 
     def bound(self) -> Likelihood:
         """The likelihood with each particle's own noise, (R,) each."""
