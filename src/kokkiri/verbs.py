@@ -283,9 +283,9 @@ def predict(
 
     Gaussians around modes are averaged over row by row, through the network linearised at each mode: in closed form for
     Gaussian noise, else at quadrature points, or by the "probit" formula for classes (`integral`). Such rows are right
-    one by one; with `draws` so many parameter vectors are drawn, and one draw serves all rows: of the linearised network
-    where the posterior is a Gaussian around modes, else of the network itself. Columns are found by name; a category that was never seen is accepted and counted in the notes of
-    `rows_for(post, new)`.
+    one by one; with `draws` so many parameter vectors are drawn, and one draw serves all rows: of the linearised
+    network where the posterior is a Gaussian around modes, else of the network itself. Columns are found by name; a
+    category that was never seen is accepted and counted in the notes of `rows_for(post, new)`.
     """
     x = new if isinstance(new, Tensor) else None
     data = None if x is not None else rows_for(post, new)
