@@ -205,6 +205,21 @@ def test_a_full_matrix_that_rounding_made_indefinite_is_still_solved():
     assert bool(torch.isfinite(Dense(m).logdet()))
 
 
+def test_eigenvalues_that_rounding_took_below_the_precision_are_taken_for_it():
+    """Of a sum of squares and 0.1 none is below 0.1: without that, variances of 1e10 would follow."""
+    turn = torch.linalg.qr(normal(0, 4, 4))[0]
+    noisy = turn @ torch.tensor([-0.3, 0.02, 5.0, 1e6], dtype=torch.float64).diag() @ turn.mT
+    m = Dense(noisy).plus(0.1)
+    assert m.least == pytest.approx(0.1)
+    again = unpacked(*packed(Blocks(4, ((torch.arange(4), m),)))).parts[0][1]
+    for found in (m, again):
+        inverse = found.solve(torch.eye(4, dtype=torch.float64))
+        near(inverse, turn @ torch.tensor([10.0, 1 / 0.12, 1 / 5.1, 1 / (1e6 + 0.1)]).double().diag() @ turn.mT, 1e-6)
+    both = blocks_added(Blocks(4, ((torch.arange(4), m),)), Blocks(4, ((torch.arange(4), Dense(noisy).plus(0.2)),)))
+    assert both.parts[0][1].least == pytest.approx(0.3)
+    assert Dense(noisy).plus(torch.tensor([0.4, 0.3, 0.2, 0.5])).least == pytest.approx(0.2)
+
+
 def test_what_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         symmetric(torch.full((2, 2), math.nan))

@@ -19,7 +19,7 @@ from kokkiri.likelihoods import (
     Rescaled,
     StudentT,
 )
-from kokkiri.numerics.operators import Products, Rotated, blocks_added
+from kokkiri.numerics.operators import Blocks, Inverse, LowRank, Products, Rotated, blocks_added
 from kokkiri.posteriors.linearised import averaged, output_moments
 
 STRUCTURES = {
@@ -163,6 +163,48 @@ def test_float32_keeps_the_digits_of_a_badly_conditioned_matrix(structure):
     truth = j @ covariance_of(precision) @ j.mT
     variance = truth.diagonal(dim1=1, dim2=2)
     assert float(((covariance[0].diagonal(dim1=1, dim2=2) - variance) / variance).abs().amax()) < 5e-3
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("apart", [False, True])
+def test_float32_keeps_the_digits_of_a_last_layer_whose_features_say_little_new(outputs, apart):
+    """Fifty features of one input: the data say 1e8 times as much as the prior of some of them, and nothing of most."""
+    torch.manual_seed(0)
+    network = kk.networks.MLP(1, [50], outputs, activation="tanh")
+    x = torch.randn(1000, 1)
+    y = torch.zeros(1000) if outputs == 1 else torch.zeros(1000, outputs)
+    herd = kk.herd(network)
+    precision = ggn(herd, data_of(x, y), kk.Gaussian(0.1, learn=False), Full(), layers=("last",)).matrix.plus(0.01)
+    _, found = output_moments(herd, [precision], x[:50], apart=apart)
+    variance = found[0] if apart else found[0].diagonal(dim1=1, dim2=2)
+    features = torch.cat([torch.tanh(network.double().hidden[0](x.double())), torch.ones(1000, 1)], 1).detach()
+    inverse = torch.linalg.inv(features.mT @ features / 0.01 + 0.01 * torch.eye(51, dtype=torch.float64))
+    truth = (features[:50] @ inverse * features[:50]).sum(1, keepdim=True)
+    assert float((variance / truth - 1).abs().amax()) < 5e-3
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize(
+    "name", ["mlp Tanh", "linear", "conv2d groups, one place", "two lengths", "embedding, repeated"]
+)
+def test_variances_alone_are_the_diagonals(name, structure):
+    network, x = animal(name)
+    herd = kk.herd(network)
+    for layers in (None, ("last",)):
+        precision = ggn(herd, classes_of(x), kk.Categorical(), STRUCTURES[structure], layers=layers).matrix.plus(0.3)
+        whole = output_moments(herd, [precision], x)[1]
+        near(output_moments(herd, [precision], x, apart=True)[1], whole.diagonal(dim1=2, dim2=3))
+
+
+def test_a_covariance_that_is_known_by_its_inverse_predicts_as_it_stands():
+    network, x = animal("mlp Tanh")
+    herd = kk.herd(network)
+    g = torch.Generator().manual_seed(0)
+    vectors, values = (torch.randn(43, *s, generator=g, dtype=torch.float64) for s in ((3,), ()))
+    spread = LowRank(vectors, torch.rand(3, generator=g, dtype=torch.float64), values.square())
+    j = jacobians(network, x)
+    _, found = output_moments(herd, [Blocks(43, ((torch.arange(43), Inverse(spread)),))], x)
+    near(found[0], j @ spread.dense() @ j.mT)
 
 
 def test_many_outputs_keep_their_variances_alone():

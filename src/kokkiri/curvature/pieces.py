@@ -125,7 +125,8 @@ class Affine:
         g, a = self.g[:, :, 0, 0], self.wide[:, 0, 0]
         outputs, inputs = g.shape[2], a.shape[1]
         held = g.mT @ g  # (B, o, o)
-        total = a.new_zeros(outputs * (outputs + 1) // 2, inputs, inputs) if total is None else total
+        if total is None:  # float64: batches add up without a loss
+            total = a.new_zeros(outputs * (outputs + 1) // 2, inputs, inputs, dtype=torch.float64)
         at = 0
         for p in range(outputs):
             weighed, pairs = a[:, None] * held[:, p, p:, None], outputs - p  # (B, o - p, i)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.curvature.pieces import Affine, Piece
-from kokkiri.numerics.operators import Block, Dense, LowRank, Products, Rotated
+from kokkiri.numerics.operators import Block, Dense, Inverse, LowRank, Products, Rotated
 from kokkiri.numerics.symmetric import pairs_of
 
 
@@ -54,10 +54,11 @@ def _as_they_are(piece: Affine) -> bool:
     )
 
 
-def dense_covariance(gradients: Tensor, precision: Dense | LowRank) -> Tensor:
+def dense_covariance(gradients: Tensor, precision: Dense | LowRank | Inverse) -> Tensor:
     """(B, K, P) -> (B, K, K): J M⁻¹ Jᵀ from the gradients themselves."""
     if isinstance(precision, Dense):
         half = precision.whiten(gradients)
         return half @ half.mT
-    wide = gradients.to(precision.rest)  # the difference of two large numbers: in its dtype, float64
+    own = precision.rest if isinstance(precision, LowRank) else precision.covariance.rest
+    wide = gradients.to(own)  # the difference of two large numbers: in its dtype, float64
     return (wide @ precision.solve(wide).mT).to(gradients)

@@ -205,8 +205,8 @@ class FullSums:
     """Accumulates the whole matrix, or all gradients where they are fewer than the parameters.
 
     In float64: rounded in float32 the smallest eigenvalues are wrong by 1e-7 of the largest, which grows with 1 / σ²,
-    and where that is more than the prior's precision the sum is indefinite. A last layer of many outputs is left in
-    float32: the curvature of a class is at most ¼.
+    and where that is more than the prior's precision the sum is indefinite. The products of a last layer of many
+    outputs are left in float32: the curvature of a class is at most ¼.
     """
 
     plan: Plan
@@ -219,7 +219,7 @@ class FullSums:
         """One batch."""
         only = next(iter(pieces.values()))
         if not self.dual and len(pieces) == 1 and isinstance(only, Affine) and only.once and only.a.shape[2] == 1:
-            if only.g.shape[4] <= 2:
+            if only.g.shape[4] <= 2 or float(only.g.abs().amax()) > 0.5:  # no class has such a root of its curvature
                 only = Affine(only.a.double(), only.g.double(), only.joined)
             self.pairs = only.add_matrix(self.pairs)
             return

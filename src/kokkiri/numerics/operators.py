@@ -121,6 +121,9 @@ class Rotated:
 class Dense:
     """A full matrix (P, P), float64, factorised when asked: by Cholesky, or by `eigh` where rounding left that no root.
 
+    least: what no eigenvalue can be below but by rounding, as of a sum of squares with a precision: where there is no
+    root, smaller ones are taken for it.
+
     >>> m = Dense(torch.tensor([[1.0, 1.0], [1.0, 1.0]], dtype=torch.float64)).plus(1.0)
     >>> m.solve(torch.tensor([3.0, 3.0], dtype=torch.float64)), round(m.logdet().exp().item(), 6)
     (tensor([1.0000, 1.0000], dtype=torch.float64), 3.0)
@@ -128,6 +131,7 @@ class Dense:
 
     matrix: Tensor
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    least: float = 0.0
 
     @property
     def size(self) -> int:
@@ -189,7 +193,8 @@ class Dense:
         """M + diag(precision)."""
         out = self.matrix.clone()
         out.diagonal().add_(precision)
-        return Dense(out)
+        more = float(precision.min()) if isinstance(precision, Tensor) else float(precision)
+        return Dense(out, least=self.least + more)
 
     def dense(self) -> Tensor:
         """(P, P)."""
@@ -201,7 +206,7 @@ class Dense:
 
     def to(self, like: Tensor) -> Dense:
         """The same in another dtype, or elsewhere."""
-        return Dense(self.matrix.to(like))
+        return Dense(self.matrix.to(like), least=self.least)
 
     def _root(self) -> Tensor:
         if "root" not in self._cache:
@@ -209,7 +214,7 @@ class Dense:
             if bool(failed) or not bool(root.isfinite().all()):
                 values, vectors = eigen(self.matrix)
                 floor = values.amax() * len(values) * torch.finfo(values.dtype).eps
-                half = vectors * values.clamp(min=max(float(floor), 1e-300)).sqrt()
+                half = vectors * values.clamp(min=max(float(floor), self.least, 1e-300)).sqrt()
                 root = torch.linalg.qr(half.mT)[1].mT
                 root = root * root.diagonal().sign()
             self._cache["root"] = root
@@ -556,16 +561,16 @@ def added(one: Block, other: Block) -> Block:
     if isinstance(one, Products) and isinstance(other, Products):
         return kronecker_sum((*one.terms, *other.terms), one.rest + other.rest)
     if isinstance(one, Dense) and isinstance(other, Dense):
-        return Dense(one.matrix + other.matrix)
+        return Dense(one.matrix + other.matrix, least=one.least + other.least)
     if isinstance(one, LowRank) and isinstance(other, LowRank):
         vectors, values = torch.cat([one.vectors, other.vectors], 1), torch.cat([one.values, other.values])
         return LowRank(vectors, values, one.rest + other.rest)
     if isinstance(one, Rotated) and isinstance(other, Rotated) and one.values.shape == other.values.shape:
         return _rotated_sum(one, other)
     if isinstance(one, Dense):
-        return Dense(one.matrix + other.dense())
+        return Dense(one.matrix + other.dense(), least=one.least)
     if isinstance(other, Dense):
-        return Dense(one.dense() + other.matrix)
+        return Dense(one.dense() + other.matrix, least=other.least)
     raise ValueError(f"{type(one).__name__} and {type(other).__name__} do not add up")
 
 
@@ -637,7 +642,7 @@ def _packed(block: Block) -> tuple[str, dict[str, Tensor]]:
             some = {"left": block.left, "right": block.right, "values": block.values}
             return "rotated", {n: t for n, t in some.items() if t is not None}
         case Dense():
-            return "dense", {"matrix": block.matrix}
+            return "dense", {"matrix": block.matrix, "least": torch.tensor(block.least, dtype=torch.float64)}
         case LowRank():
             return "low rank", {"vectors": block.vectors, "values": block.values, "rest": block.rest}
         case Inverse(covariance=c):
@@ -659,7 +664,7 @@ def unpacked(page: dict[str, Any], tensors: dict[str, Tensor]) -> Blocks:
             case "rotated":
                 block: Block = Rotated(own.get("left"), own.get("right"), own["values"])
             case "dense":
-                block = Dense(own["matrix"])
+                block = Dense(own["matrix"], least=float(own.get("least", 0.0)))
             case "low rank":
                 block = LowRank(own["vectors"], own["values"], own["rest"])
             case "inverse of low rank":
