@@ -71,9 +71,13 @@ def _told(module: nn.Module, operations: Program, plan: Plan, x: Tensor) -> bool
 
 
 def walk_by_hand(
-    module: nn.Module, operations: Program, plan: Plan, x: Tensor, columns: Columns
+    module: nn.Module, operations: Program, plan: Plan, x: Tensor, columns: Columns, *, squares: bool = False
 ) -> tuple[Tensor, Tensor, dict[str, Piece]]:
-    """(B, ...) inputs -> outputs (B, C), columns (B, C, K), and the piece of each group under its first name."""
+    """(B, ...) inputs -> outputs (B, C), columns (B, C, K), and the piece of each group under its first name.
+
+    squares: the pieces are only asked for sums of squares over columns; the lowest may then have one column, as long as
+    all of them, so that they are never held together.
+    """
     with torch.no_grad():
         own = {n: p.detach() for n, p in module.named_parameters()}
         out, tape = _forward(operations, own, x.flatten(1))
@@ -82,7 +86,8 @@ def walk_by_hand(
         wanted = {group.names[0]: group for group in plan.groups}
         left, pieces, held = set(wanted), {}, []
         fresh: Tensor | None = None  # a gradient that nothing else holds, which may be multiplied in place
-        for op, kept in zip(reversed(operations), reversed(tape), strict=True):
+        for i in reversed(range(len(operations))):
+            op, kept = operations[i], tape[i]
             if op.kind in WITH_WEIGHT:
                 name = op.name + "weight"
                 if name in wanted:
@@ -92,7 +97,8 @@ def walk_by_hand(
                 if not left:
                     break
                 if op.kind == "affine":
-                    g = fresh = g @ own[name]
+                    short = squares and not held and len(left) == 1 and _next(operations[:i]) in left
+                    g = fresh = _length(g, own[name]) if short else g @ own[name]
             elif op.kind == "add held":
                 held.append(g)
                 fresh = None
@@ -102,6 +108,26 @@ def walk_by_hand(
                 slope = _derivative(op.kind, kept)
                 g = g * slope if fresh is not g else g.mul_(slope)
     return out, root, pieces
+
+
+def _next(below: Program) -> str | None:
+    """The next weight that gradients come to, where all of them come straight there."""
+    for op in reversed(below):
+        if op.kind in WITH_WEIGHT:
+            return op.name + "weight"
+        if op.kind in {"hold", "add held"}:
+            return None
+    return None
+
+
+def _length(g: Tensor, weight: Tensor) -> Tensor:
+    """(K, B, C) and (C, D) -> (1, B, D): how long the K columns are together behind a layer, one after the other."""
+    total: Tensor | None = None
+    for column in g:
+        behind = column @ weight
+        total = behind.square_() if total is None else total.addcmul_(behind, behind)
+    assert total is not None
+    return total.sqrt_()[None]
 
 
 def _forward(operations: Program, own: dict[str, Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -39,10 +39,13 @@ class Collector:
     operations: Program | None = None
     right: Right = field(default_factory=dict, repr=False, compare=False)
 
-    def __call__(self, x: Any, columns: Columns) -> tuple[Tensor, Tensor, dict[str, Piece]]:
-        """(B, ...) inputs -> outputs (B, C), columns (B, C, K), and the piece of each group under its first name."""
+    def __call__(self, x: Any, columns: Columns, *, squares: bool = False) -> tuple[Tensor, Tensor, dict[str, Piece]]:
+        """(B, ...) inputs -> outputs (B, C), columns (B, C, K), and the piece of each group under its first name.
+
+        squares: the pieces will only be asked for sums of squares over columns, which may be cheaper.
+        """
         if self.operations is not None:
-            return walk_by_hand(self.module, self.operations, self.plan, x, columns)
+            return walk_by_hand(self.module, self.operations, self.plan, x, columns, squares=squares)
         return _by_autograd(self, x, columns)
 
 

@@ -114,7 +114,10 @@ def ggn(
     dense = not isinstance(structure, Kronecker | Diagonal)
     size = chunk_rows(module, some.plan, x, columns=columns or whole, budget=budget, dense=dense)
     scale = len(counted) / len(rows)
-    walk = Walk(some, data, bound, rows, weight, scale, columns, size, seed, torch.device(device), offset)
+    walk = Walk(
+        some, data, bound, rows, weight, scale, columns, size, seed, torch.device(device), offset,
+        squares=isinstance(structure, Diagonal),
+    )  # fmt: skip
     found = _in_structure(walk, structure, where, columns or whole)
     parts = [(index, block) for index, block, _ in found]
     known = [k for _, _, k in found]

@@ -37,6 +37,7 @@ class Walk:
     seed: int
     device: torch.device
     offset: Tensor | None = None
+    squares: bool = False  # whether nothing but squares summed over columns is wanted
 
     def __call__(self, show: Callable[..., None]) -> None:
         """Calls `show(pieces)` for every chunk."""
@@ -44,7 +45,7 @@ class Walk:
         for index in self.rows.split(self.size):
             x = self.batch(index)[0] if whole is None else whole[int(index[0]) : int(index[-1]) + 1].to(self.device)
             if self.offset is None:
-                pieces = self.collect(x, self._columns(index))[2]
+                pieces = self.collect(x, self._columns(index), squares=self.squares)[2]
             else:
                 out, identical = tangent(self.collect, x, self.offset)
                 pieces = {name: piece.mixed(self._columns(index)(out)) for name, piece in identical.items()}
