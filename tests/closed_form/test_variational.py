@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import tests_support
 import torch
 from tests_support import data_of
 from torch import nn
@@ -14,7 +15,7 @@ import kokkiri as kk
 from kokkiri.errors import UsageError
 from kokkiri.numerics.random import generator
 from kokkiri.optimizers import IVON
-from kokkiri.posteriors.recipe import Recipe, Run, Trained
+from kokkiri.posteriors.recipe import Recipe, Run
 from kokkiri.posteriors.variational import Variational, elbo
 from kokkiri.records import Status
 
@@ -22,7 +23,7 @@ N, D, NOISE, PRECISION = 200, 4, 0.5, 3.0
 
 
 def linear():
-    """Rows with correlated inputs, and H = XᵀX / σ² + λ, the exact posterior's precision, with its mean and evidence."""
+    """Rows with correlated inputs; mean and precision H = XᵀX / σ² + λ of the exact posterior; evidence."""
     random = generator(0, "linear")
     mix = torch.eye(D, dtype=torch.float64) + 0.4
     x = torch.randn(N, D, generator=random, dtype=torch.float64) @ mix
@@ -38,13 +39,11 @@ def linear():
 
 
 def trained(recipe, *, steps=3000, batch=None, seed=0, prior=None):
-    data = linear()[0]
-    likelihood = kk.Gaussian(NOISE, learn=False)
-    members = recipe.herd(nn.Linear(D, 1, bias=False).double(), seed=seed)
-    plan = kk.Plan(steps, batch, seed, schedule=kk.Cosine(), every=steps)
-    run = recipe.prepare(Run(members, data, likelihood, kk.Adam(), prior or kk.Normal(PRECISION), plan))
-    *_, last = kk.train(run.herd, data, likelihood, run.optimizer, run.prior, run.plan)
-    return Trained(last.herd, run, last)
+    net, likelihood = nn.Linear(D, 1, bias=False).double(), kk.Gaussian(NOISE, learn=False)
+    return tests_support.trained(
+        recipe, net, linear()[0], steps=steps, batch=batch, seed=seed, every=steps, likelihood=likelihood,
+        prior=prior or kk.Normal(PRECISION),
+    )  # fmt: skip
 
 
 def fitted(recipe, **more):
