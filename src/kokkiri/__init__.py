@@ -56,7 +56,7 @@ from kokkiri.optimizers import (
     StepDecay,
     WarmUp,
 )
-from kokkiri.posteriors import Ensemble, Laplace, LastLayer, Particles, Point
+from kokkiri.posteriors import Ensemble, Hamiltonian, Langevin, Laplace, LastLayer, Particles, Point
 from kokkiri.priors import Flat, Normal
 from kokkiri.records import Record, Status
 from kokkiri.training import Dense, Loop, Plan, Stack, train
@@ -85,11 +85,13 @@ __all__ = [
     "FormatError",
     "Gaussian",
     "GradientDescent",
+    "Hamiltonian",
     "Herd",
     "HeteroscedasticGaussian",
     "HeteroscedasticStudentT",
     "Inputs",
     "KokkiriError",
+    "Langevin",
     "Laplace",
     "LastLayer",
     "Loop",

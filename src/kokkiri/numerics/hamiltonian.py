@@ -104,7 +104,7 @@ def sample(
     accepted, diverged = 0.0, 0
     for i in range(warm_up + draws):
         steps = max(1, min(most, math.ceil(2 * halton(i + 1) * math.exp(log_length) / step)))
-        velocity = normal(i)
+        velocity, time = normal(i), steps * step
         new, end = leapfrog(log_density, at, velocity, step * scale, steps)
         gradients += r * steps
         gain = (new.log_density - 0.5 * end.square().sum(1)) - (at.log_density - 0.5 * velocity.square().sum(1))
@@ -122,8 +122,10 @@ def sample(
         if windows and i >= windows[0]:
             spread = _Welford(1, at.theta, torch.zeros_like(start)) if spread is None else _added(spread, at.theta)
             if length is None:
-                jump = (probability * ((new.theta - before.theta) / scale).square().sum(1))[probability > 0]
-                looks.append((steps * step, float(jump.sum()) / r))
+                jump = ((new.theta - before.theta) / scale).square().sum(1)
+                sound = probability > 0.01  # the weighted mean over these: how far what would be accepted moves
+                if bool(sound.any()):
+                    looks.append((time, float((probability * jump)[sound].sum() / probability[sound].sum())))
                 if len(looks) >= LOOKS // 2:
                     move = math.log(_best_length(looks[-LOOKS:])) - log_length
                     log_length += 0.1 * min(max(move, -1.0), 1.0)
