@@ -43,13 +43,16 @@ class Walk:
         """Calls `show(pieces)` for every chunk."""
         whole = self._neighbours()  # batches are views of it
         for index in self.rows.split(self.size):
-            x = self.batch(index)[0] if whole is None else whole[int(index[0]) : int(index[-1]) + 1].to(self.device)
-            if self.offset is None:
-                pieces = self.collect(x, self._columns(index), squares=self.squares)[2]
-            else:
-                out, identical = tangent(self.collect, x, self.offset)
-                pieces = {name: piece.mixed(self._columns(index)(out)) for name, piece in identical.items()}
-            show(pieces if self.weight is None else self._counted(pieces, self.weight[index]))
+            show(self._pieces(index, whole))  # bound to no name: a chunk's are gone before the next one's are made
+
+    def _pieces(self, index: Tensor, whole: Tensor | None) -> dict[str, Piece]:
+        x = self.batch(index)[0] if whole is None else whole[int(index[0]) : int(index[-1]) + 1].to(self.device)
+        if self.offset is None:
+            pieces = self.collect(x, self._columns(index), squares=self.squares)[2]
+        else:
+            out, identical = tangent(self.collect, x, self.offset)
+            pieces = {name: piece.mixed(self._columns(index)(out)) for name, piece in identical.items()}
+        return pieces if self.weight is None else self._counted(pieces, self.weight[index])
 
     def batch(self, index: Tensor) -> tuple[Any, Tensor]:
         """Inputs and targets on the device."""
