@@ -30,7 +30,7 @@ class GroupedNormal:
 
     >>> prior = GroupedNormal((("hidden.0", 1.0), ("output", 4.0)))
     >>> prior.log_prob({"output.bias": torch.zeros(2)}, prior.hyperparameters())
-    tensor(-0.4516)
+    tensor(-0.4516, dtype=torch.float64)
     """
 
     elementwise: ClassVar[bool] = False
