@@ -178,13 +178,13 @@ def test_a_row_at_a_time_is_the_whole():
 
 
 def test_fewer_rows_than_parameters_are_exact_too():
-    data, new = rows(40, width=30), rows(10, seed=1, width=30)
-    a, b, c = cut(data, 12, 8, 20)
-    post = fit(a, linear(30), steps=2000)
+    data, new = rows(40, width=60), rows(10, seed=1, width=60)
+    a, b, c = cut(data, 8, 12, 20)
+    post = fit(a, linear(60), steps=2000)
     assert type(post.precision[0].parts[0][1]).__name__ == "LowRank"
     post = update(update(post, b), c)
     assert [u.level for u in post.record.updates] == ["exact", "exact"]
-    same_posterior(post, fit(data, linear(30), steps=2000), new)
+    same_posterior(post, fit(data, linear(60), steps=2000), new)
 
 
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker", "ekfac", "low-rank"])

@@ -489,7 +489,7 @@ def test_a_model_of_another_format_says_so(model):
     page = json.loads((model / "model.json").read_text("utf-8"))
     page.pop("sha256")
     (model / "model.json").write_bytes(sealed(page | {"format": 99}))
-    says(refused("ModelError", "show", "model"), "format 99", "format 1")
+    says(refused("ModelError", "show", "model"), "format 99", "format 2")
 
 
 def test_missing_columns_at_prediction_are_listed(model):
