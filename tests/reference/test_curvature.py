@@ -461,6 +461,27 @@ def test_kronecker_factors_of_independent_inputs_and_gradients_are_exact():
         near(found.matrix.dense(), brute(network, x, kk.Gaussian(0.5, learn=False)))
 
 
+@pytest.mark.parametrize("structure", [Kronecker(), Kronecker(corrected=True)], ids=repr)
+def test_a_map_too_wide_for_factors_has_its_diagonal(structure):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(10_500, 2), nn.Tanh(), nn.Linear(2, CLASSES))
+    x = torch.randn(4, 10_500)
+    herd, data = kk.herd(network), classes_of(x)
+    found = ggn(herd, data, kk.Categorical(), structure)
+    assert [k.form for k in found.known] == ["diagonal", "kronecker" if structure == Kronecker() else "ekfac"]
+    index, block = found.matrix.parts[0]
+    near(block.diagonal(), ggn(herd, data, kk.Categorical(), Diagonal()).matrix.diagonal()[index], 1e-5)
+
+
+def test_a_matrix_too_large_to_be_made_whole_is_refused():
+    network = nn.Linear(7000, CLASSES)
+    data = data_of(torch.zeros(1, 7000).expand(10_001, -1), torch.zeros(10_001, dtype=torch.long))
+    with pytest.raises(Unsupported, match="a full matrix of 21,003 parameters"):
+        ggn(kk.herd(network), data, kk.Categorical(), Full())
+    few = data_of(torch.randn(5, 7000), torch.zeros(5, dtype=torch.long))
+    assert ggn(kk.herd(network), few, kk.Categorical(), Full()).exact  # by their inner products
+
+
 def test_corrected_factors_keep_the_diagonal_in_their_basis():
     network, x = animal("mlp Tanh")
     found = ggn(kk.herd(network), classes_of(x), kk.Categorical(), Kronecker(corrected=True))

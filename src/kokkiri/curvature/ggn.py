@@ -33,6 +33,7 @@ from kokkiri.curvature.structures import (
     low_rank,
 )
 from kokkiri.curvature.walk import Walk, chunk_rows, curvature_root, identity, tangent
+from kokkiri.errors import Unsupported
 from kokkiri.herd import Herd
 from kokkiri.numerics import operators
 from kokkiri.numerics.operators import Blocks
@@ -41,6 +42,7 @@ from kokkiri.training.flat import Layout, layout
 from kokkiri.types import LIKELIHOOD_PREFIX, Likelihood
 
 DUAL = 3  # so many times fewer gradients than parameters, and their eigenvectors cost less than the whole matrix
+MOST_WHOLE = 20_000  # parameters, or rows times columns, of a matrix that is made whole: 3 GB
 LIKELIHOOD = "likelihood"  # the label of the likelihood's own block
 
 
@@ -90,7 +92,8 @@ def ggn(
     so many random rows (of those with a weight), counted N / n times each. weight: (N,), how much each row counts.
     budget: bytes for what a chunk of rows needs (default: twice a training step, at least 64 MB). offset: (P,), for a
     network that is linearised at the replica and has moved so far from it: Λ is that of the outputs f + J offset.
-    Raises Unsupported for outputs that are not (B, C), and where they depend on other rows.
+    Raises Unsupported for outputs that are not (B, C), where they depend on other rows, and for a whole matrix of more
+    than 20,000 coordinates.
 
     >>> import kokkiri as kk
     >>> from kokkiri.curvature import ggn
@@ -181,6 +184,12 @@ def _in_structure(
     size, n = len(whole), len(walk.rows)
     label = "all parameters" if size == where.split else f"{size:,} parameters"
     if isinstance(structure, Full):
+        if min(size, n * columns) > MOST_WHOLE:
+            raise Unsupported(
+                f"a full matrix of {size:,} parameters", needs=f"at most {MOST_WHOLE:,} of them",
+                found=f"{8 * size**2 / 2**30:,.0f} GB, and several times that to invert it",
+                fix="structure='kronecker', or layers='last'",
+            )  # fmt: skip
         full = FullSums(plan, dual=DUAL * n * columns < size)
         walk(full.add)
         return [(whole, full.block().to(cpu), Exactness(label, size, "full", exact=True))]

@@ -21,6 +21,7 @@ from kokkiri.numerics import operators
 from kokkiri.numerics.operators import Block, Dense, LowRank, Rotated
 from kokkiri.numerics.symmetric import add_gram, mirrored
 
+WIDEST = 10_000  # inputs or outputs of a map: the eigenvectors of a larger factor take an hour
 SMALL = 256  # vectors of at most so many coordinates get a full block of their own in a Kronecker structure
 
 
@@ -52,7 +53,7 @@ class Kronecker:
     summed gradients and averaged inputs (reduce; Eschenhagen et al. 2023, eqs. 17 and 22), whichever is nearer to the
     exact trace on the first rows. corrected: a second pass finds the exact diagonal in the eigenbasis (EKFAC; George et
     al. 2018, eq. 6). Gains, biases of their own and parameters without a form get a full block up to 256 coordinates,
-    else the diagonal.
+    else the diagonal; so do maps of more than 10,000 inputs or outputs.
     """
 
     corrected: bool = False
@@ -139,9 +140,9 @@ class KroneckerSums:
     def add(self, pieces: Mapping[str, Piece]) -> None:
         """One batch."""
         for name, piece in pieces.items():
-            if isinstance(piece, Affine):
+            if isinstance(piece, Affine) and max(piece.a.shape[3], piece.g.shape[4]) <= WIDEST:
                 self.factors.setdefault(name, Factors()).add(piece)
-            elif isinstance(piece, Lookup) or piece.gradients().shape[2] > SMALL:
+            elif isinstance(piece, Affine | Lookup) or piece.gradients().shape[2] > SMALL:
                 self.diagonals[name] = piece.add_squares(self.diagonals.get(name))
             else:
                 self.matrices[name] = plus(self.matrices.get(name), _outer(piece.gradients()))
@@ -181,9 +182,8 @@ class CorrectedSums:
         """One batch."""
         for g, block, _ in self.found:
             piece = pieces[g.names[0]]
-            if isinstance(piece, Affine) and isinstance(block, Rotated):
-                assert block.left is not None
-                assert block.right is not None
+            if isinstance(block, Rotated) and block.left is not None and block.right is not None:
+                assert isinstance(piece, Affine)
                 like = piece.a
                 squares = piece.squares_in(block.left.to(like), block.right.to(like))
                 self.sums[g.names[0]] = plus(self.sums.get(g.names[0]), squares)
