@@ -117,8 +117,8 @@ class Optimizer(Protocol):
 
     An elementwise optimizer may offer `look(params, state, hyper, noise) -> (params, state)`: where it wants the next
     gradient, given standard normal noise. It then takes the prior, a Gaussian, apart from the gradient: `grads` are of
-    the mean -log-likelihood alone, and `hyper` holds "rows" (the weight N of all rows), "decay" (-d² log prior / N, over
-    the flat tensor) and, where it is not 0, "pull" (the prior's gradient over N, plus decay · params).
+    the mean -log-likelihood alone, and `hyper` holds "rows" (the weight N of all rows), "decay" (-d² log prior / N,
+    over the flat tensor) and, where it is not 0, "pull" (the prior's gradient over N, plus decay · params).
     """
 
     elementwise: ClassVar[bool]
