@@ -226,7 +226,7 @@ def particles(data: Data, outcomes: list[Outcome], chosen: int, reasons: Mapping
 
 def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tuple[Any, str]]:
     """What a run was, name by name, each with why."""
-    c = o.configuration
+    c, made = o.configuration, o.trained.run  # a recipe may have changed the run
     by = "held-out log-likelihood" if len(o.rows) else "evidence"
     why = f"best {by} of {tried}" if tried > 1 else ""
     size = sum(t[0].numel() for t in o.herd.params.values())
@@ -235,16 +235,19 @@ def settings(o: Outcome, reasons: Mapping[str, str], tried: int) -> dict[str, tu
         "network": f"{c.name.split(',')[0]} ({size:,} parameters)",
         "posterior": repr(c.posterior),
         "prior": repr(o.trained.run.prior) if o.trained.run.tuner is None else _moved(o),
-        "optimizer": repr(c.optimizer),
-        "schedule": repr(c.plan.schedule),
-        "steps": c.plan.steps,
-        "batch": c.plan.batch,
-        "patience": o.trained.run.plan.patience,
-        "clip": c.plan.clip,
-        "augment": repr(c.plan.augment) if c.plan.augment is not None else None,
+        "optimizer": repr(made.optimizer),
+        "schedule": repr(made.plan.schedule),
+        "steps": made.plan.steps,
+        "batch": made.plan.batch or ("all rows" if c.plan.batch else None),
+        "patience": made.plan.patience,
+        "clip": made.plan.clip,
+        "augment": repr(made.plan.augment) if made.plan.augment is not None else None,
     }
+    moved = {n for n in ("schedule", "steps", "batch") if getattr(made.plan, n) != getattr(c.plan, n)}
+    moved |= {"optimizer"} if made.optimizer != c.optimizer else set()
+    given = {**reasons, **dict.fromkeys(moved, "as the posterior wants it")}
     joined = lambda name: "; ".join(
-        t for t in (reasons.get(name, ""), why if name in {"likelihood", "network", "prior"} else "") if t
+        t for t in (given.get(name, ""), why if name in {"likelihood", "network", "prior"} else "") if t
     )
     return {name: (value, joined(name)) for name, value in values.items() if value is not None}
 

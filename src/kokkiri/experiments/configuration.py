@@ -120,7 +120,7 @@ def run(
     judged = held_out_rows(held, training, models.weight, plan)
     rows = row_log_likelihoods(models, likelihood, judged) if judged is not None else torch.empty(0)
     return Outcome(
-        c, models, likelihood, rows, last.curve(), _status(last, plan, stops), last.step,
+        c, models, likelihood, rows, last.curve(), _status(last, made.plan, stops), last.step,
         time.process_time() - began, time.perf_counter() - clock, last.resumed, (),
         Trained(models, made, last, tuple(kept)),
     )  # fmt: skip
