@@ -6,13 +6,19 @@ million.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import functional_call, grad, hessian, jvp, vmap
 
 from kokkiri.numerics.random import generator
+from kokkiri.posteriors.linearised import output_moments
+from kokkiri.training.flat import flatten, layout
 from kokkiri.types import Likelihood, Params, Predictive
+from kokkiri.verbs import predict
 
 _P_VALUE = 1e-6
 _ROWS = 5
@@ -86,6 +92,135 @@ def check_predictive(predictive: Predictive, *, discrete: bool, seed: int = 0, n
         _check_frequencies(predictive, sample)
     else:
         _check_quantiles(predictive, sample)
+
+
+def check_posterior(post: Any, x: Any = None, *, seed: int = 0) -> None:
+    """Whether a posterior keeps its promises. x: some encoded rows; drawn from N(0, 1) where none are given.
+
+    A draw is a herd of as many models as were asked for, with the names and shapes of the posterior's own, a function
+    of the seed, and leaves the global generators of torch and numpy alone; points are drawn as often as their weights
+    say; the density integrates to one (up to 300 parameters that vary); predictions pass `check_predictive`; where they
+    linearise the network, their variance is that of drawn linear models.
+
+    >>> import kokkiri as kk
+    >>> data = kk.read("breast-cancer")
+    >>> net = kk.networks.MLP(data.inputs, [2], 1)
+    >>> check_posterior(kk.fit(data, net, kk.Bernoulli(), posterior=kk.Laplace(), steps=50, progress=False))
+    """
+    some = next(iter(post.herd.params.values()))
+    if x is None:
+        x = torch.randn(_ROWS, *post.form.inputs.shape, generator=generator(seed, "check_posterior"), dtype=some.dtype)
+    _check_draws(post, seed)
+    if getattr(post, "precision", ()):
+        fixed = any(len(p.free) < layout(post.herd.params).size for p in post.precision)
+        for one in [_component(post, r) for r in range(len(post.herd))] if fixed else [post]:
+            _check_density(one, seed)
+    else:
+        _check_frequencies_of_points(post, seed)
+    check_predictive(predict(post, x), discrete=post.likelihood.discrete, seed=seed)
+    if getattr(post, "linear", False):
+        _check_linear_variance(post, x, seed)
+
+
+def _check_draws(post: Any, seed: int) -> None:
+    before, other = torch.get_rng_state(), np.random.get_state(legacy=False)  # ruff: ignore[numpy-legacy-random]
+    one, again, another = (post.draw(3, seed=s) for s in (seed, seed, seed + 1))
+    _must(torch.equal(before, torch.get_rng_state()), "torch's global generator is left alone", "another state")
+    after = np.random.get_state(legacy=False)  # ruff: ignore[numpy-legacy-random] - to see that nothing used it
+    same = other["state"]["pos"] == after["state"]["pos"] and bool(
+        (other["state"]["key"] == after["state"]["key"]).all()
+    )
+    _must(same, "numpy's global generator is left alone", "another state")
+    _must(len(one) == 3, "draw(3) is a herd of three", len(one))
+    _must(len(post.draw(1, seed=seed)) == 1, "draw(1) is a herd of one", len(post.draw(1, seed=seed)))
+    shapes = lambda herd, n: {name: (n, *t.shape[1:]) for name, t in (herd.params | herd.buffers).items()}
+    _must(shapes(one, 3) == shapes(post.herd, 3), "a draw has the posterior's names and shapes", shapes(one, 3))
+    for name, t in one.params.items():
+        _must(t.dtype == post.herd.params[name].dtype, f"a draw of {name} keeps its dtype", t.dtype)
+        _must(bool(t.isfinite().all()), f"a draw of {name} is finite", t)
+        _must(torch.equal(t, again.params[name]), "a draw is a function of its seed", f"another {name}")
+    if getattr(post, "precision", ()):
+        differs = any(not torch.equal(t, another.params[name]) for name, t in one.params.items())
+        _must(differs, "another seed, another draw", "the same one")
+
+
+def _check_frequencies_of_points(post: Any, seed: int, n: int = 2000) -> None:
+    """Where every draw is one of the points; dropout and the like have more."""
+    flat = lambda herd: torch.cat([t.reshape(len(t), -1) for t in herd.params.values()], 1)
+    points, weights = flat(post.herd), getattr(post, "log_weight", None)
+    if weights is None or getattr(post, "draws", ""):
+        return
+    nearest = (flat(post.draw(n, seed=seed))[:, None] == points).all(2)
+    _must(bool(nearest.any(1).all()), "a draw is one of the points", "another one")
+    kinds = nearest.double() / nearest.sum(1, keepdim=True)  # points that are equal share
+    expected = n * weights.exp()
+    often = expected >= 5  # the usual least expectation of a chi-square cell
+    square = ((kinds.sum(0) - expected)[often] ** 2 / expected[often]).sum()
+    p_value = _chi_square(square, max(int(often.sum()) - 1, 1)).item()
+    _must(p_value > _P_VALUE, "points are drawn by weight", f"p-value {p_value:.1e}")
+
+
+def _check_density(post: Any, seed: int, n: int = 500) -> None:
+    """E[q / p] = 1 over draws from p, for q a narrower normal at one of its peaks."""
+    where = layout(post.herd.params)
+    drawn = flatten(post.draw(n, seed=seed).params, where).double()
+    free = (drawn.std(0) > 0).nonzero()[:, 0]
+    if not 0 < len(free) <= 300:
+        return
+
+    def log_p(theta: Tensor, rest: Tensor) -> Tensor:
+        whole = rest.index_put((free,), theta)
+        return post.log_prob({name: t[0] for name, t in where.views(whole[None]).items()})
+
+    said = torch.stack([log_p(row[free], row) for row in drawn])
+    peak = drawn[said.argmax()]
+    precision = -hessian(log_p)(peak[free], peak) / 0.9
+    centre = peak[free] + torch.linalg.solve(0.9 * precision, grad(log_p)(peak[free], peak))
+    offset = drawn[:, free] - centre
+    log_q = 0.5 * (torch.logdet(precision) - len(free) * np.log(2 * np.pi) - (offset @ precision * offset).sum(1))
+    ratio = (log_q - said).exp()
+    z = (ratio.mean() - 1) / (ratio.std() / n**0.5)
+    p_value = torch.special.erfc(z.abs() / 2**0.5).item()
+    _must(p_value > _P_VALUE, "the density integrates to one", f"{ratio.mean():.3f}, p-value {p_value:.1e}")
+
+
+def _check_linear_variance(post: Any, x: Any, seed: int, n: int = 1000) -> None:
+    """Of each component: f + J (θ - θ_r) at draws of θ, against the moments that predictions are made of."""
+    mean, covariance = output_moments(post.herd, post.precision, x, post.offset)
+    variance = covariance.diagonal(dim1=2, dim2=3) if covariance.ndim == 4 else covariance
+    where = layout(post.herd.params)
+    for r in range(len(post.herd)):
+        one = _component(post, r)
+        drawn = flatten(one.draw(n, seed=seed).params, where).double()
+        module = post.herd.module(r).double()
+        start = {name: p.detach() for name, p in module.named_parameters() if name in where.names}
+        rows = x.double() if x.is_floating_point() else x
+        run = lambda own, module=module, rows=rows: functional_call(module, own, (rows,))
+        views = where.views(drawn - flatten(one.herd.params, where).double())
+        along = vmap(lambda step, run=run, start=start: jvp(run, (start,), (step,)))
+        outputs = torch.stack(along({name: views[name] for name in start})).sum(0)  # (n, B, C)
+        square = ((outputs - outputs.mean(0)) ** 2).sum(0) / variance[r].clamp(min=1e-300)
+        p_value = torch.minimum(_chi_square(square, n - 1), 1 - _chi_square(square, n - 1)).min().item()
+        many = square.numel() * len(post.herd)
+        _must(p_value * many > _P_VALUE, "predictions vary as drawn linear models do", f"p-value {p_value:.1e}")
+        z = (outputs.mean(0) - mean[r]) / (variance[r] / n).sqrt().clamp(min=1e-300)
+        p_value = torch.special.erfc(z.abs().max() / 2**0.5).item()
+        _must(p_value * many > _P_VALUE, "predictions are where drawn linear models are", f"p-value {p_value:.1e}")
+
+
+def _component(post: Any, r: int) -> Any:
+    """One Gaussian of a mixture."""
+    offset = None if post.offset is None else post.offset[r : r + 1]
+    noise = None if post.noise is None else post.noise[r : r + 1]
+    only = torch.zeros(1, dtype=torch.float64)
+    return replace(
+        post, herd=post.herd[[r]], precision=(post.precision[r],), log_weight=only, offset=offset, noise=noise
+    )
+
+
+def _chi_square(square: Tensor, freedom: int) -> Tensor:
+    """The chance of more than that."""
+    return torch.special.gammaincc(torch.full_like(square, freedom / 2), square / 2)
 
 
 def _check_parameters(likelihood: Likelihood, output: Tensor, y: Tensor, rng: torch.Generator) -> None:

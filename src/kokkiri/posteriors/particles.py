@@ -104,7 +104,8 @@ class Particles:
     def log_prob(self, params: Params) -> Tensor:
         """Log density of one model's parameters, () nats: a posterior is a prior for what comes next.
 
-        Raises Unsupported for points, whose density is no number.
+        Of the free ones, where some are held fixed. Raises Unsupported for points, whose density is no number, and for
+        several Gaussians around different values of what is held fixed.
         """
         if not self.precision:
             raise Unsupported(
@@ -112,6 +113,12 @@ class Particles:
                 fix="posterior=kk.Laplace()",
             )  # fmt: skip
         where = layout(self.herd.params)
+        if len(self.herd) > 1 and any(len(p.free) < where.size for p in self.precision):
+            raise Unsupported(
+                "this mixture has no density", needs="components that are free in the same parameters, or a single one",
+                found=f"{len(self.herd)} components, each with other values of what is held fixed",
+                fix="layers=None, or look at each component: replace(post, herd=post.herd[[r]], …)",
+            )  # fmt: skip
         flat = torch.cat([params[n].reshape(-1).double() for n in where.names])
         centres = flatten(self.herd.params, where).double() + (0.0 if self.offset is None else self.offset)
         each = [gaussian_log_density(p, flat - c) for p, c in zip(self.precision, centres, strict=True)]

@@ -25,10 +25,20 @@ from kokkiri.curvature import Structure, ggn
 from kokkiri.curvature.collect import Collector, collector
 from kokkiri.curvature.ggn import chunk_rows, flat_index, last_layer, replica_module, tangent
 from kokkiri.curvature.plan import PROBE
-from kokkiri.errors import NotPositiveDefinite
+from kokkiri.errors import NotPositiveDefinite, Unsupported
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Gaussian, Rescaled
-from kokkiri.numerics.operators import Block, Blocks, Dense, LowRank, blocks_added, gaussian_log_density
+from kokkiri.numerics.operators import (
+    Block,
+    Blocks,
+    Dense,
+    LowRank,
+    Rotated,
+    blocks_added,
+    diagonal,
+    gaussian_log_density,
+    symmetric,
+)
 from kokkiri.posteriors.evidence import flat_of, laplace_evidence, log_likelihoods, replica_params, with_theta
 from kokkiri.posteriors.expected import expected_curvature
 from kokkiri.training.flat import Layout, layout
@@ -279,10 +289,10 @@ def retrained(
     curve = lambda one, rows: ggn(
         one, rows, likelihood, structure, layers=layers, columns=columns, seed=plan.seed, device=plan.device
     )
-    precision = blocks_added(prior, curve(here, data).matrix)
+    precision = _added(prior, curve(here, data).matrix)
     if expected:
         averaged = expected_curvature(here, 0, data, precision, curve, draws=expected, seed=plan.seed)
-        precision = blocks_added(prior, averaged)
+        precision = _added(prior, averaged)
     value = float(log_likelihoods(with_theta(herd, replica, theta), data, likelihood, 0).sum())
     evidence = laplace_evidence(value + float(gaussian_log_density(prior, theta - centre)), precision)
     return Moved(theta, torch.zeros_like(theta), precision, evidence, math.nan, "full", bool(last.diverged))
@@ -293,9 +303,29 @@ def slim(prior: Blocks, like: Tensor) -> Blocks:
     return prior.to(like)
 
 
+def _added(prior: Blocks, new: Blocks) -> Blocks:
+    """The sum. A diagonal precision is cut into the blocks of the new one; any other must have them.
+
+    Raises Unsupported where it has not.
+    """
+    if [index.tolist() for index, _ in prior.parts] == [index.tolist() for index, _ in new.parts]:
+        return blocks_added(prior, new)
+    if not all(isinstance(b, Rotated) and b.left is None and b.right is None for _, b in prior.parts):
+        raise Unsupported(
+            "the curvature of new rows cannot be added to this posterior",
+            needs="the precision of Laplace, LastLayer or Variational",
+            found=", ".join(dict.fromkeys(type(b).__name__ for _, b in prior.parts)), fix="posterior=kk.Laplace()",
+        )  # fmt: skip
+    along = prior.diagonal()
+    plain = lambda block: isinstance(block, Rotated) and block.left is None and block.right is None
+    form = lambda own, block: diagonal(own) if plain(block) else symmetric(torch.diag(own))
+    cut = Blocks(prior.size, tuple((index, form(along[index], block)) for index, block in new.parts))
+    return blocks_added(cut, new)
+
+
 def _combined(prior: Blocks, new: Blocks, *, remove: bool) -> Blocks:
     if not remove:
-        return blocks_added(prior, new)
+        return _added(prior, new)
     parts = []
     for (index, old), (_, own) in zip(prior.parts, new.parts, strict=True):
         matrix = old.dense() - own.dense()
