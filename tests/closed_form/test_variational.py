@@ -39,7 +39,7 @@ def linear():
 
 
 def trained(recipe, *, steps=3000, batch=None, seed=0, prior=None):
-    net, likelihood = nn.Linear(D, 1, bias=False).double(), kk.Gaussian(NOISE, learn=False)
+    net, likelihood = nn.Sequential(nn.Linear(D, 1, bias=False)).double(), kk.Gaussian(NOISE, learn=False)
     return tests_support.trained(
         recipe, net, linear()[0], steps=steps, batch=batch, seed=seed, every=steps, likelihood=likelihood,
         prior=prior or kk.Normal(PRECISION),
@@ -57,7 +57,7 @@ def test_it_reaches_the_best_diagonal_gaussian(batch, bound):
     for seed in range(4):
         found = fitted(Variational(), batch=batch, seed=seed)
         ratios.append(found.precision[0].diagonal() / precision.diagonal())
-        errors.append((found.herd.params["weight"].flatten() - mean) * precision.diagonal().sqrt())
+        errors.append((found.herd.params["0.weight"].flatten() - mean) * precision.diagonal().sqrt())
     logs = torch.stack(ratios).log()
     assert logs.abs().max() < 3 * bound
     assert logs.mean().abs() < bound

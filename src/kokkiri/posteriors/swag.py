@@ -152,12 +152,12 @@ class SWAG:
         params = {name: t.to(some.dtype).clone() for name, t in where.views(seen.mean).items()}
         deviations = torch.stack(tuple(seen.deviations), 1)  # (R, K, P)
         variance = seen.square / seen.count
-        index, k = torch.arange(where.size), deviations.shape[1]
-        values = torch.full((k,), 1 / (2 * (k - 1)), dtype=torch.float64)
-        blocks = []
+        k, blocks = deviations.shape[1], []
         for r in range(len(models)):
             rest = (variance[r] / 2).clamp(min=max(float(variance[r].amax()) * LEAST, 1e-30))
-            blocks.append(Blocks(where.size, ((index, Inverse(LowRank(deviations[r].mT.double(), values, rest))),)))
+            values = torch.full((k,), 1 / (2 * (k - 1)), dtype=torch.float64)
+            covariance = LowRank(deviations[r].mT.double(), values, rest)
+            blocks.append(Blocks(where.size, ((torch.arange(where.size), Inverse(covariance)),)))
         many = "the Gaussian" if len(blocks) == 1 else f"{len(blocks)} Gaussians"
         return Approximation(
             replace(models, params=params), even(len(models)), tuple(blocks), linear=False,

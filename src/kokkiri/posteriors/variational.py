@@ -98,7 +98,7 @@ class Variational:
         """The Gaussians and their ELBO; a run that diverged leaves points, and a status that says so."""
         models, run = trained.herd, trained.run
         spread = trained.last.memory["spread"][""].double()
-        index = torch.arange(spread.shape[1])
+        size = spread.shape[1]
         if not bool(((spread > 0) & spread.isfinite()).all()):
             return Approximation(
                 models, even(len(models)), status=Status.DIVERGED, exact="points: no spread was learnt",
@@ -111,7 +111,7 @@ class Variational:
         each = torch.tensor([value for value, _ in found], dtype=torch.float64)
         total = float(torch.logsumexp(each, 0)) - math.log(len(each))
         error = max(e for _, e in found)
-        blocks = tuple(Blocks(len(index), ((index, diagonal(s**-2)),)) for s in spread)
+        blocks = tuple(Blocks(size, ((torch.arange(size), diagonal(s**-2)),)) for s in spread)
         finite = bool(each.isfinite().all())
         evidence = Evidence(total, len(run.data), "elbo, a lower bound", each=tuple(each.tolist())) if finite else None
         many = "the diagonal Gaussian" if len(each) == 1 else f"{len(each)} diagonal Gaussians"
@@ -119,7 +119,7 @@ class Variational:
         return Approximation(
             models, even(len(each)), blocks, linear=False, evidence=evidence,
             status=None if finite else Status.INFINITE_EVIDENCE,
-            exact=f"approximate: {many} of the highest ELBO, by {run.optimizer!r}",
+            exact=f"approximate: {many} of the highest ELBO",
             notes=notes if finite else (Status.INFINITE_EVIDENCE.value,),
         )  # fmt: skip
 
