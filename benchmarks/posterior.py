@@ -1,4 +1,4 @@
-"""What does a posterior cost, beside training and beside laplace-torch?  python benchmarks/posterior.py [--rounds 3]
+r"""What does a posterior cost, beside training and beside laplace-torch?  python benchmarks/posterior.py [--rounds 3]
 
 MNIST (KOKKIRI_DATA), CPU seconds of one thread, round-robin in one process, median and [least, greatest] of the ratios
 within a round, on a machine that others used too. Equal answers come first. The half that needs the peer is left out
@@ -15,6 +15,7 @@ scaled by their number: those rows say so. Written to benchmarks/results/posteri
 """
 
 import argparse
+import copy
 import importlib.util
 import json
 import math
@@ -227,7 +228,7 @@ def predicted(herd, precision, inputs, integral="probit"):
 def peer(model, x, y, structure, subset="all", batch=500, likelihood="classification", **more):
     from laplace import Laplace
 
-    fitted = Laplace(model, likelihood, subset_of_weights=subset, hessian_structure=structure, **more)
+    fitted = Laplace(copy.deepcopy(model), likelihood, subset_of_weights=subset, hessian_structure=structure, **more)
     fitted.fit(Slices(x, y, batch))
     return fitted
 
@@ -392,9 +393,9 @@ def page(found):
     out += ["forward pass; beside it, to an epoch of kokkiri's own training.", ""]
     out += ["| network | task | kokkiri | ratio | own epochs | at most |", "|---|---|---|---|---|---|"]
     out += [cost(row) for key in (*OURS, "costs of others") for row in found.get(key, [])]
-    if "peer" in found:
+    if "peer" in found or "peer of others" in found:
         out += ["", "## Equal answers", "", "| network | what | difference |", "|---|---|---|"]
-        same = {**found["agreement"], "20-64-64-1": found.get("agreement of others", {})}
+        same = {**found.get("agreement", {}), "20-64-64-1": found.get("agreement of others", {})}
         for name, differences in same.items():
             out += [f"| {name} | {what} | {off:.2g} |" for what, off in differences.items()]
         out += ["", "## Beside laplace-torch", "", "10,000 rows and inputs, where nothing else is said.", ""]
