@@ -163,6 +163,10 @@ def test_what_is_too_large_or_has_no_density_is_refused_with_the_mend():
         kk.fit(data, large, kk.Gaussian(), posterior=kk.Hamiltonian(), progress=False)
     assert "Langevin" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 4
+    many, *_ = linear_problem(200_000, correlated=False)
+    wide = kk.networks.MLP(data.inputs, [100], 1)
+    with pytest.raises(Unsupported, match="200,000 rows takes too long"):
+        kk.fit(many, wide, kk.Gaussian(), posterior=kk.Hamiltonian(), progress=False)
     coupled = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
     for recipe in (kk.Hamiltonian(chains=2), kk.Langevin()):
         with pytest.raises(Unsupported, match="rows feel one another"):

@@ -26,11 +26,13 @@ from kokkiri.posteriors.members import member_seeds
 from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 from kokkiri.records import Status
 from kokkiri.training.flat import flatten, layout
-from kokkiri.training.loop import with_likelihood
+from kokkiri.training.loop import threads, with_likelihood
+from kokkiri.training.plan import Plan
 from kokkiri.types import Params
 
 MOST_PARAMETERS = 20_000
 MOST_SECONDS = 1.0  # of one gradient of all chains
+TRIED = 1000  # rows that it is judged by
 RATE = 0.05  # of the climb
 DRIFTS = 4.0  # standard errors between the halves of the chains
 MIXES = 1.05  # R-hat, where chains are long enough to be asked for it
@@ -101,10 +103,12 @@ class Hamiltonian:
                 found=f"{size:,}", fix="kk.Laplace(), or kk.Langevin(), which takes batches",
             )  # fmt: skip
         refuse_coupled(run.herd, "Hamiltonian")
-        density, start = _target(with_likelihood(run.herd, run.likelihood), run)
-        clock = time.process_time()
-        density.gradient(start)
-        seconds = time.process_time() - clock
+        tried = min(len(run.data), TRIED)
+        density, start = _target(with_likelihood(run.herd, run.likelihood), run, tried)
+        with threads(self._plan(run), run.herd):
+            clock = time.process_time()
+            density.gradient(start)
+            seconds = (time.process_time() - clock) * len(run.data) / tried
         if seconds > MOST_SECONDS:
             raise Unsupported(
                 f"Hamiltonian Monte Carlo over {len(run.data):,} rows takes too long",
@@ -114,6 +118,10 @@ class Hamiltonian:
         plan = replace(run.plan, steps=self.climb, batch=None, schedule=Cosine(end=0.05), patience=None, every=None)
         return replace(run, optimizer=Adam(lr=RATE, beta2=0.99), plan=plan)
 
+    def _plan(self, run: Run) -> Plan:
+        """What decides on threads: a batch is what one gradient takes."""
+        return replace(run.plan, batch=self.chains * len(run.data))
+
     def finish(self, trained: Trained) -> Approximation:
         """The draws, and whether they can be trusted. Without a finite start there are none: points, DIVERGED."""
         density, start = _target(trained.herd, trained.run)
@@ -122,10 +130,11 @@ class Hamiltonian:
             return Approximation(trained.herd, even(len(start)), status=Status.DIVERGED, exact="points: no chain began")
         rows = sound.nonzero()[:, 0]
         start = start[rows[torch.arange(len(start)) % len(rows)]]  # a chain without a start takes another's
-        chains = hamiltonian.sample(
-            density, start, draws=self.draws, warm_up=self.warm_up, seed=trained.run.plan.seed,
-            acceptance=self.acceptance,
-        )  # fmt: skip
+        with threads(self._plan(trained.run), trained.herd):
+            chains = hamiltonian.sample(
+                density, start, draws=self.draws, warm_up=self.warm_up, seed=trained.run.plan.seed,
+                acceptance=self.acceptance,
+            )  # fmt: skip
         facts = _facts(chains)
         notes = _warnings(facts, chains, self)
         if len(rows) < len(start):
@@ -164,9 +173,9 @@ def shared_buffers(models: Herd, *, double: bool = True) -> Params:
     return {n: t[0].double() if double and t.is_floating_point() else t[0] for n, t in models.buffers.items()}
 
 
-def _target(models: Herd, run: Run) -> tuple[Density, Tensor]:
-    """The log joint of all rows in float64, and where the chains stand (R, P)."""
-    x, y = run.data.batch(torch.arange(len(run.data)))
+def _target(models: Herd, run: Run, rows: int | None = None) -> tuple[Density, Tensor]:
+    """The log joint of all rows, or the first few, in float64, and where the chains stand (R, P)."""
+    x, y = run.data.batch(torch.arange(rows or len(run.data)))
     x = x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
     where = layout(models.params)
     density = log_density(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from kokkiri.posteriors.members import member_seeds
 from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 from kokkiri.records import Status
 from kokkiri.training.flat import flatten, layout
+from kokkiri.training.loop import threads
 
 MOST_ROWS = 1024  # of a batch, unless more are asked for
 UNSETTLED = 1.5  # R-hat between halves of a chain
@@ -115,7 +116,8 @@ class Langevin:
         walk = langevin.Walk(flatten(models.params, where), torch.zeros_like(flatten(models.params, where)))
         kept, facts = [], {"step": [], "noise share": []}
         for cycle in range(self.cycles):
-            walk, some, told = self._cycle(walk, feed, precision.to(walk.theta), cycle)
+            with threads(replace(run.plan, batch=self.chains * rows), models):
+                walk, some, told = self._cycle(walk, feed, precision.to(walk.theta), cycle)
             kept += some
             for name, value in told.items():
                 facts[name].append(value)

@@ -115,7 +115,7 @@ def train(
     True ends the run in order. tuner: moves hyperparameters of the prior between segments; `hyper` of a moment's herd
     holds their last values. Neither the herd nor the data nor any global random state is changed.
     """
-    with _threads(plan, herd):
+    with threads(plan, herd):
         yield from _train(
             herd,
             data,
@@ -378,7 +378,7 @@ def _job(herd: Herd, likelihood: Likelihood, optimizer: Optimizer, prior: Prior,
 
 
 @contextmanager
-def _threads(plan: Plan, herd: Herd) -> Generator[None]:
+def threads(plan: Plan, herd: Herd) -> Generator[None]:
     """One thread for small networks: OpenMP's barriers cost small steps up to 18 times on a busy machine."""
     before = torch.get_num_threads()
     size = sum(t[0].numel() for t in herd.params.values())
