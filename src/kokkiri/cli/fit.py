@@ -18,7 +18,6 @@ from kokkiri.errors import UsageError, nearest
 if TYPE_CHECKING:
     from kokkiri.data.augment import Augment
     from kokkiri.data.core import Data
-    from kokkiri.posteriors.recipe import Recipe
 
 
 def _text(name: str, *, aliases: tuple[str, ...] = ()) -> Any:
@@ -67,7 +66,8 @@ class Fit:
     augment: Annotated[str | None, _text("HOW")] = None
     """Vary training pictures: shift:2, flip, or shift:4,flip."""
     posterior: Annotated[str | None, _text("NAME")] = None
-    """point, ensemble:5, laplace, laplace:full, laplace:ekfac, laplace:full:last, laplace:kronecker:x5."""
+    """point, ensemble:5, laplace (laplace:ekfac, laplace:full:last, laplace:kronecker:x5), last-layer, swag, dropout,
+    variational, hamiltonian, langevin."""
     test: Annotated[float, _text("SHARE")] = 0.2
     """Share of the rows set apart for the report."""
     split: Annotated[str | None, _text("HOW")] = None
@@ -145,6 +145,9 @@ class Fit:
     def _wishes(self, train: Data) -> dict[str, Any]:
         from kokkiri import likelihoods, optimizers, priors
         from kokkiri.cli.networks import network_named
+        from kokkiri.cli.posteriors import posterior_named
+        from kokkiri.posteriors import Dropout
+        from kokkiri.posteriors.dropout import RATE
 
         wishes: dict[str, Any] = {
             "steps": self.steps, "epochs": self.epochs, "batch": self.batch, "lr": self.lr, "clip": self.clip,
@@ -166,7 +169,8 @@ class Fit:
         if self.augment is not None:
             wishes["augment"] = augment_named(self.augment)
         if self.network is not None:
-            wishes["network"] = network_named(self.network, train)
+            drops = isinstance(wishes.get("posterior"), Dropout)  # whose draws are of the network's own dropout
+            wishes["network"] = network_named(self.network, train, dropout=RATE if drops else 0.0)
         return wishes
 
     def _folder(self) -> Path:
@@ -174,38 +178,6 @@ class Fit:
 
         name = "query" if SQL.match(self.data) else Path(self.data).name.partition(".")[0]
         return place(Path(self.out or f"{name or 'data'}-model"), overwrite=self.overwrite)
-
-
-def posterior_named(text: str) -> Recipe:
-    """point, ensemble:5, laplace, laplace:ekfac, laplace:full:last, laplace:kronecker:x5 (a mixture around five modes).
-
-    >>> posterior_named("ensemble:3")
-    Ensemble(size=3, folds=5)
-    >>> posterior_named("laplace:full:last")
-    Laplace(structure=Full(), layers=('last',), ...)
-    """
-    from kokkiri.curvature.structures import NAMES
-    from kokkiri.posteriors import Ensemble, Laplace, LastLayer, Point
-
-    kind, *parts = text.split(":")
-    if kind == "point" and not parts:
-        return Point()
-    if kind == "last-layer" and not parts:
-        return LastLayer()
-    if kind == "ensemble" and (not parts or (len(parts) == 1 and parts[0].isdigit())):
-        return Ensemble(int(parts[0]) if parts else 5)
-    known = {"last", *NAMES}
-    if kind == "laplace" and all(p in known or (p[:1] == "x" and p[1:].isdigit()) for p in parts):
-        structure = next((p for p in parts if p in NAMES), "kronecker")
-        size = next((int(p[1:]) for p in parts if p not in known), 1)
-        return Laplace(structure, layers="last" if "last" in parts else None, size=size)
-    known_kinds = ["point", "ensemble", "last-layer", "laplace"]
-    raise UsageError(
-        f"there is no posterior {text!r}",
-        needs="point, ensemble:5, last-layer, laplace, laplace:STRUCTURE, laplace:STRUCTURE:last, laplace:STRUCTURE:x5",
-        found=text,
-        fix=f"STRUCTURE: {', '.join(NAMES)}" if kind == "laplace" else nearest(kind, known_kinds),
-    )
 
 
 def augment_named(text: str) -> Augment:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kokkiri.data.core import Data
 
 
-def network_named(text: str, data: Data) -> nn.Module | Callable[..., nn.Module]:
+def network_named(text: str, data: Data, *, dropout: float = 0.0) -> nn.Module | Callable[..., nn.Module]:
     """A network from its name on the command line: a function of the number of outputs, or a module of the user's."""
     from kokkiri.networks import MLP, ConvNet
 
@@ -40,8 +40,8 @@ def network_named(text: str, data: Data) -> nn.Module | Callable[..., nn.Module]
 
     def make(outputs: int) -> nn.Module:
         if kind == "convnet":
-            return ConvNet(data.inputs, outputs, channels=tuple(widths))
-        return MLP(data.inputs, widths, outputs)
+            return ConvNet(data.inputs, outputs, channels=tuple(widths), dropout=dropout)
+        return MLP(data.inputs, widths, outputs, dropout=dropout if widths else 0.0)
 
     title = {"linear": "linear", "mlp": "MLP ", "convnet": "ConvNet "}[kind]
     make.__name__ = title + "-".join(map(str, widths))  # as the report names it

@@ -31,6 +31,7 @@ from kokkiri.likelihoods import (
 )
 from kokkiri.networks import MLP, ConvNet
 from kokkiri.optimizers import Adam, Cosine, WarmUp
+from kokkiri.posteriors.dropout import RATE, Dropout
 from kokkiri.posteriors.ensemble import Ensemble
 from kokkiri.posteriors.point import Point
 from kokkiri.posteriors.recipe import Recipe
@@ -148,7 +149,8 @@ def candidates(data: Any, wishes: Wishes) -> Choice:
     targets = 1 if data.y is None or data.y.ndim == 1 else data.y.shape[1]
     outputs = lambda likelihood: likelihood.outputs(target.classes or targets)
     images = len(inputs.shape) == 3
-    nets = _networks(inputs, images) if wishes.network is None else [(_title(wishes.network), wishes.network)]
+    drops = RATE if isinstance(wishes.posterior, Dropout) else 0.0
+    nets = _networks(inputs, images, drops) if wishes.network is None else [(_title(wishes.network), wishes.network)]
     reasons["network"] = (
         "as you asked"
         if wishes.network is not None
@@ -246,16 +248,16 @@ def table(outcomes: list[Outcome], chosen: int) -> tuple[Candidate, ...]:
     )
 
 
-def _networks(inputs: Inputs, images: bool) -> list[tuple[str, Callable[[int], nn.Module]]]:
+def _networks(inputs: Inputs, images: bool, dropout: float) -> list[tuple[str, Callable[[int], nn.Module]]]:
     if images:
         return [
             ("ConvNet 16-32", lambda outputs: ConvNet(inputs, outputs, channels=(16, 32), dropout=0.25)),
             ("MLP 256-128", lambda outputs: MLP(inputs, [256, 128], outputs, dropout=0.2)),
         ]
     return [
-        ("linear", lambda outputs: MLP(inputs, [], outputs)),
-        ("MLP 64-64", lambda outputs: MLP(inputs, [64, 64], outputs, skip=True)),
-        ("MLP 128-128", lambda outputs: MLP(inputs, [128, 128], outputs, skip=True)),
+        *([] if dropout else [("linear", lambda outputs: MLP(inputs, [], outputs))]),
+        ("MLP 64-64", lambda outputs: MLP(inputs, [64, 64], outputs, skip=True, dropout=dropout)),
+        ("MLP 128-128", lambda outputs: MLP(inputs, [128, 128], outputs, skip=True, dropout=dropout)),
     ]
 
 

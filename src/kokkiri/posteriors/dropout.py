@@ -19,6 +19,7 @@ from kokkiri.posteriors.recipe import Approximation, Run, Trained, even
 ROWS, MASKS = 8, 16  # of the look that a network is given before its masks are trusted
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # drop whole channels: (B, C, ...)
 STRANGE = (nn.AlphaDropout, nn.FeatureAlphaDropout)  # do not set to zero
+RATE = 0.1  # of the dropout of networks that are made for this posterior
 
 
 @dataclass(frozen=True)
