@@ -301,12 +301,15 @@ def test_each_mode_starts_from_a_precision_of_its_own_in_turn():
     assert own.herd.hyper[PREFIX + "weight"].tolist() == [0.7] * 3
     assert own.herd.hyper[PREFIX + "bias"].tolist() == [2.5] * 3
     assert own.tuner.start == 10
-    assert own.tuner.every == 4
+    assert own.tuner.every == 8
+    usual = run(Laplace(size=3), Normal(2.0))
+    assert usual.herd.hyper[PREFIX + "weight"].tolist() == [40.0, 10.0, 2.0]
     never = run(Laplace(size=3, tune="never"), Normal(2.0))
     assert never.tuner is None
     assert never.prior == Normal(2.0)
     after = run(Laplace(size=3, tune="after"), Normal(2.0))
     assert after.tuner is None
+    assert after.herd.hyper[PREFIX + "weight"].tolist() == [2.0] * 3
     assert isinstance(after.prior, GroupedNormal)
 
 

@@ -41,7 +41,11 @@ from kokkiri.types import LIKELIHOOD_PREFIX, Prior
 TUNE = ("during", "after", "never")
 GROUPS = ("layer", "tensor", "one")
 WEIGHTS = ("even", "evidence")
-LOOKS = 20  # at the evidence during a run
+LOOKS = 10  # at the evidence during a run; eight serve as well as twenty
+# Precisions that modes start from, in multiples of the prior's own. Evidence has several summits, and each start finds
+# another: from 1 many parameters are determined, from 20, which is about that of initial weights, few. On UCI data
+# (benchmarks/uci.py) either is much better on some set than on others, and the mixture of both on all.
+STARTS = (20.0, 5.0, 1.0)
 COLLAPSED = -9.0  # log of a noise scale in units of the target's spread: float32 tells no smaller residuals apart
 
 
@@ -54,8 +58,9 @@ class Laplace:
     of the prior and the noise: "during" training, so that the mode belongs to its prior; "after"; "never". groups: one
     precision for each "layer", each "tensor", or "one". columns: random columns of the likelihood's curvature instead
     of all of them (1: a Monte-Carlo Fisher). sample: rows that the curvature is estimated from. weights: of several
-    modes, "even", or each its "evidence". starts: precisions that the modes start from, in turn. expected: so many
-    draws of the Gaussian, over which the curvature is averaged in place of that at the mode (`posteriors.expected`).
+    modes, "even", or each its "evidence". starts: precisions that the modes start from, in turn; (): 20, 5 and 1 times
+    that of a `Normal`, or those of a `GroupedNormal`. expected: so many draws of the Gaussian, over which the curvature
+    is averaged in place of that at the mode (`posteriors.expected`).
 
     >>> Laplace("kronecker", layers="last")
     Laplace(structure=Kronecker(corrected=False), layers=('last',), ...)
@@ -112,14 +117,15 @@ class Laplace:
     def prepare(self, run: Run) -> Run:
         """A precision for each group, started where `starts` says, and what moves it while the networks are trained.
 
-        Twenty looks, from a tenth of the run to nine tenths. Raises UsageError for priors without a precision to
-        choose.
+        Ten looks, from a tenth of the run to nine tenths. Raises UsageError for priors without a precision to choose.
         """
         prior = self._grouped(run.prior, run.herd)
         models, tuner = run.herd, None
         if isinstance(prior, GroupedNormal) and self.tune != "never":
+            spread = STARTS if isinstance(run.prior, Normal) and self.tune == "during" else (1.0,)
+            each = lambda p: self.starts or tuple(k * p for k in spread)
             column = lambda p: torch.tensor(
-                [(self.starts or (p,))[r % max(1, len(self.starts))] for r in range(len(models))], dtype=torch.float64
+                [each(p)[r % len(each(p))] for r in range(len(models))], dtype=torch.float64
             )
             models = replace(models, hyper={**models.hyper, **{PREFIX + g: column(p) for g, p in prior.precisions}})
         if isinstance(prior, GroupedNormal) and self.tune == "during":
