@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 from kokkiri.cli.fit import Fit
 from kokkiri.cli.main import main
 from kokkiri.cli.predict import Predict
+from kokkiri.cli.update import Update
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,11 +42,11 @@ def blocks(page):
     return [Block(m["language"], m["body"], m["remark"] or "", line(m.start("body"))) for m in FENCE.finditer(text)]
 
 
-def trial():
+def trial(seed=0, since=dt.date(2024, 1, 1)):
     """The table that the pages speak of: three visits each of forty patients."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     age, dose = rng.integers(20, 80, 120), rng.integers(0, 3, 120)
-    visited = [dt.date(2024, 1, 1) + dt.timedelta(int(d)) for d in rng.integers(0, 700, 120)]
+    visited = [since + dt.timedelta(int(d)) for d in rng.integers(0, 700, 120)]
     weight = np.round(60 + 0.2 * age + rng.normal(0, 8, 120), 1)
     recovered = rng.random(120) < 1 / (1 + np.exp(age / 30 - dose))
     columns = {"patient": np.repeat(np.arange(40), 3), "visited": visited, "age": age, "dose": dose, "weight": weight}
@@ -61,6 +62,7 @@ def names(tmp_path, monkeypatch):
     frame = trial()
     frame.to_csv("trial.csv", index=False)
     frame.drop(columns="recovered").head(6).to_csv("new.csv", index=False)
+    trial(seed=1, since=dt.date(2026, 1, 1)).to_csv("later.csv", index=False)
     connection = sqlite3.connect("trial.db")
     frame.astype({"visited": str}).to_sql("visits", connection, index=False)
     connection.close()
@@ -100,7 +102,7 @@ def test_what_a_page_says_is_printed_is_printed(page, names, capsys):
             assert capsys.readouterr().err == block.body
 
 
-@pytest.mark.parametrize("command", [Fit, Predict])
+@pytest.mark.parametrize("command", [Fit, Predict, Update])
 def test_the_tables_of_flags_are_those_of_the_command(command):
     text = (ROOT / "docs/command.md").read_text("utf-8")
     section = text.split(f"\n## kokkiri {command.__name__.lower()}")[1].split("\n## ")[0]
