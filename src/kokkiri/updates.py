@@ -15,7 +15,7 @@ from kokkiri.data.core import Data
 from kokkiri.data.digest import days_of, digest_of
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.herd import Herd
-from kokkiri.numerics.operators import Products, Rotated
+from kokkiri.numerics.operators import Inverse, Products, Rotated
 from kokkiri.optimizers import Adam, Cosine, WarmUp
 from kokkiri.phrases import date_of
 from kokkiri.posteriors.evidence import flat_of, prior_precision, replica_params
@@ -80,10 +80,12 @@ def update(
         raise UsageError(
             f"there is no level {level!r}", needs=" or ".join(LEVELS), found=level, fix="level=None chooses"
         )
-    if not post.precision:
+    spread = {type(block) for precision in post.precision for _, block in precision.parts}
+    if not spread or Inverse in spread:
         raise Unsupported(
-            f"{post!r} cannot be updated", needs="a posterior with a spread: it says how firmly each weight is known",
-            found="points", fix="fit with posterior=kk.Laplace(); on the command line: --posterior laplace",
+            f"{post!r} cannot be updated", needs="a precision, which says how firmly each weight is known",
+            found="a covariance of low rank" if spread else "points or draws",
+            fix="fit with posterior=kk.Laplace(); on the command line: --posterior laplace",
         )  # fmt: skip
     rows = rows_for(post, data)
     if rows.y is None:

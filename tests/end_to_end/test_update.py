@@ -196,8 +196,9 @@ def test_a_file_that_was_learnt_is_refused_the_second_time_and_may_be_forced(mad
     kokkiri("update", made / "model", made / "new.csv", "--out", tmp_path / "one", "--quiet")
     said = refused(tmp_path, tmp_path / "one", made / "new.csv", "--out", tmp_path / "two")
     assert "the very rows of update 1" in said
-    code, _, _ = kokkiri("update", tmp_path / "one", made / "new.csv", "--out", tmp_path / "two", "--force", "--quiet")
+    code, out, _ = kokkiri("update", tmp_path / "one", made / "new.csv", "--out", tmp_path / "two", "--force")
     assert code == 0
+    assert "! forced: the posterior has learnt rows of new.csv already" in out
     assert (
         kk
         .load(tmp_path / "two")
@@ -266,8 +267,38 @@ def test_points_have_nothing_to_update(made, tmp_path):
     arguments = "--target", "y", "--network", "linear", "--likelihood", "gaussian", "--steps", "20", "--quiet"
     kokkiri("fit", made / "old.csv", *arguments, "--posterior", "point", "--out", tmp_path / "point")
     said = refused(tmp_path, tmp_path / "point", made / "new.csv", "--out", tmp_path / "x", kind="Unsupported")
-    assert "a posterior with a spread" in said
+    assert "found   points or draws" in said
     assert "--posterior laplace" in said
+
+
+def test_a_covariance_of_low_rank_is_no_prior_to_add_to_and_is_refused_before_any_descent():
+    data = kk.read(world(60, 0), "y")
+    post = kk.fit(data, *simple(data), posterior=kk.posteriors.SWAG(rank=4), steps=40, progress=False)
+    with pytest.raises(Unsupported, match="cannot be updated") as error:
+        kk.update(post, kk.read(world(20, 1), "y"), steps=10**9, progress=False)
+    assert "a covariance of low rank" in str(error.value)
+
+
+@pytest.mark.parametrize("level", ["local", "full"])
+def test_a_diagonal_gaussian_of_another_recipe_learns_too(level):
+    data, new = kk.read(world(100, 0), "y"), kk.read(world(60, 1, shift=3), "y")
+    likelihood, recipe = kk.StudentT(), kk.posteriors.Variational()  # two parameters of the likelihood's own
+    net = kk.networks.MLP(data.inputs, [4], 1)
+    post = kk.fit(data, net, likelihood, posterior=recipe, steps=300, progress=False)
+    learnt = kk.update(post, new, level=level, progress=False)
+    before, after = (kk.predict(p, new).log_prob(new.y).mean() for p in (post, learnt))
+    assert after > before + 0.1
+    assert (learnt.precision[0].diagonal() >= post.precision[0].diagonal() * (1 - 1e-9)).all()
+
+
+def test_a_mixture_around_features_of_its_own_has_no_density():
+    data = kk.read(world(60, 0), "y")
+    net = kk.networks.MLP(data.inputs, [3], 1)
+    post = kk.fit(
+        data, net, kk.Gaussian(), posterior=kk.Laplace("full", layers="last", size=2), steps=40, progress=False
+    )
+    with pytest.raises(Unsupported, match="this mixture has no density"):
+        post.log_prob({name: t[0] for name, t in post.herd.params.items()})
 
 
 def test_a_level_that_there_is_not_and_one_that_would_not_be_exact_are_refused(made, tmp_path):

@@ -69,7 +69,8 @@ class Update:
             save(new, folder)
         _set_aside(out)
         if not self.quiet:
-            updated.show(new.record, new.evidence, str(out))
+            fresh = [note for note in new.record.notes if note not in post.record.notes]
+            updated.show(new.record, new.evidence, str(out), notes=fresh)
         return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from kokkiri import phrases
@@ -19,9 +20,10 @@ SAYS = {
 def lines(record: Record, evidence: Evidence | None) -> list[tuple[str, str]]:
     """(what, value) of the last update of a record."""
     last: Update = record.updates[-1]
-    learnt = int(record.data.get("rows", 0)) + sum(u.rows for u in record.updates)
+    learnt = int(record.data.get("rows", 0)) + sum(-u.rows if u.removed else u.rows for u in record.updates)
+    did = "taken out" if last.removed else "learnt"
     out = [
-        ("learnt", f"{phrases.count(last.rows, 'row')} of {last.source}; {learnt:,} in all, {last.seconds:.1f} CPU s"),
+        (did, f"{phrases.count(last.rows, 'row')} of {last.source}; {learnt:,} in all, {last.seconds:.1f} CPU s"),
         ("level", SAYS[last.level]),
         ("new rows, before", f"{_number(last.per_row, last.se)} nats a row, predicted by the model as it was"),
     ]
@@ -36,8 +38,10 @@ def lines(record: Record, evidence: Evidence | None) -> list[tuple[str, str]]:
     return out
 
 
-def show(record: Record, evidence: Evidence | None, out: str, *, file: TextIO | None = None) -> None:
-    """Prints the lines, the warnings, and where the model lies; 80 columns."""
+def show(
+    record: Record, evidence: Evidence | None, out: str, *, notes: Sequence[str] = (), file: TextIO | None = None
+) -> None:  # fmt: skip
+    """Prints the lines, where the model lies, and what was noticed; 80 columns."""
     import textwrap
 
     paper = sys.stdout if file is None else file
@@ -45,10 +49,8 @@ def show(record: Record, evidence: Evidence | None, out: str, *, file: TextIO | 
         wrapped = textwrap.wrap(value, 60) or [""]
         paper.write(f"{name:<18}{wrapped[0]}\n")
         paper.writelines(f"{'':<18}{more}\n" for more in wrapped[1:])
-    last = record.updates[-1]
-    if last.drift is not None and last.drift < -3:
-        for line in textwrap.wrap(f"! {record.notes[-1]}", 78):
-            paper.write(line + "\n")
+    for note in notes:
+        paper.writelines(line + "\n" for line in textwrap.wrap(f"! {note}", 78))
 
 
 def _number(value: float, se: float) -> str:
