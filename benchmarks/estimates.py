@@ -10,6 +10,7 @@ Written to benchmarks/results/estimates.json and estimates.md, and the first spl
 
 import json
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def main():
 
 def table(rows):
     lines = [
-        "| estimate | learnt rows, nats each | unseen rows, nats each | RMSE, MPa | of 90 % intervals hold | width, MPa |",
+        "| estimate | learnt rows, nats each | unseen rows, nats each | RMSE, MPa | 90 % intervals hold | width, MPa |",
         "|---|---|---|---|---|---|",
     ]
     for name in ESTIMATES:
@@ -119,8 +120,8 @@ def table(rows):
         cell = lambda key, form, own=own: quartiles([r[key] for r in own], form)
         share = np.mean([r["inside"] for r in own])
         lines.append(
-            f"| {name} | {cell('train', '.2f')} | {cell('test', '.2f')} | {cell('rmse', '.1f')} | {100 * share:.0f} % | "
-            f"{cell('width', '.1f')} |"
+            f"| {name} | {cell('train', '.2f')} | {cell('test', '.2f')} | {cell('rmse', '.1f')} | "
+            f"{100 * share:.0f} % | {cell('width', '.1f')} |"
         )
     lines += ["", "The posterior, by the width of the hidden layer:", ""]
     lines += [
@@ -128,7 +129,7 @@ def table(rows):
         "|---|---|---|---|",
     ]
     own = [r for r in rows if r["estimate"] == "by width"]
-    best = [max((r for r in own if r["split"] == s), key=lambda r: r["evidence"])["units"] for s in range(SPLITS)]
+    best = [max((r for r in own if r["split"] == s), key=itemgetter("evidence"))["units"] for s in range(SPLITS)]
     for width in WIDTHS:
         some = [r for r in own if r["units"] == width]
         evidence, test = (

@@ -287,7 +287,7 @@ def against(name, rounds, train, test):
     model = trained(mlp(WIDTHS[name]), train[0].flatten(1), train[1], 2)
     same = agreement(model, x, y, inputs)
     herd, data, likelihood = kk.herd(model), data_of(x, y), kk.Categorical()
-    fit = lambda structure, **more: (lambda: ggn(herd, data, likelihood, structure, **more))
+    fit = lambda structure, **more: lambda: ggn(herd, data, likelihood, structure, **more)
     some = 200 if name == "784-128-10" else 50
     seen = 100 if name == "784-128-10" else 20
     whole = ggn(herd, data, likelihood, Kronecker())
@@ -335,8 +335,8 @@ def others(rounds, train):
     x, y = train[0][:2000], train[1][:2000]
     model = trained(lenet(), train[0][:ROWS], train[1][:ROWS], 1)
     herd, data = kk.herd(model), data_of(x, y)
-    fit = lambda structure, **more: (lambda: ggn(herd, data, kk.Categorical(), structure, **more))
-    kron = lambda **more: (lambda: peer(model, x, y, "kron", batch=200, **more))
+    fit = lambda structure, **more: lambda: ggn(herd, data, kk.Categorical(), structure, **more)
+    kron = lambda **more: lambda: peer(model, x, y, "kron", batch=200, **more)
     tasks = [
         ("Kronecker, exact, 2,000 rows", fit(Kronecker()), kron(), 1, None),
         ("Kronecker, Monte Carlo, 2,000 rows", fit(Kronecker(), columns=1), kron(**monte_carlo()), 1, None),

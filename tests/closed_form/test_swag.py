@@ -88,8 +88,9 @@ def test_a_way_of_stochastic_gradients_is_as_wide_as_theory_says():
     y = (y - y.mean()) / y.std(unbiased=False)
     rate, data = 0.2, data_of(torch.ones(4000, 1), y)
     run = trained(
-        SWAG(rank=100, share=0.9), nn.Sequential(nn.Linear(1, 1, bias=False)), data, steps=10_000, batch=1, optimizer=kk.SGD(rate),
-        prior=kk.Normal(1e-6), likelihood=kk.Gaussian(1.0, learn=False), schedule=kk.Constant(),
+        SWAG(rank=100, share=0.9), nn.Sequential(nn.Linear(1, 1, bias=False)), data, steps=10_000, batch=1,
+        optimizer=kk.SGD(rate), prior=kk.Normal(1e-6), likelihood=kk.Gaussian(1.0, learn=False),
+        schedule=kk.Constant(),
     )  # fmt: skip
     seen, found = run.run.keep, run.run.keep.square.item()
     assert seen.count == 200  # 45 steps apart: independent, as the way forgets within 5

@@ -135,6 +135,35 @@ def read(html: str) -> tuple[str, list[tuple[str, str, str]]]:
     return re.sub(r"\s+", " ", " ".join(reader.text)), reader.attributes
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_page_and_terminal_show_evidence_beside_held_out_rows(held_out):
+    narrow = Candidate("MLP 8", -1.2, 0.02, 1.0, 33, evidence=-130.0)
+    wide = Candidate("MLP 64", -0.9, 0.02, 2.0, 4321, chosen=True, evidence=-150.0)
+    found = (narrow, wide)
+    if not held_out:
+        looks = (replace(c, name=f"{c.name} (quick)", chosen=False, evidence=None) for c in found)
+        found = (*looks, *(replace(c, held_out=math.nan, se=math.nan) for c in found))
+    record, *rest = numbers(candidates=found)
+    text, _ = read(page.html(record, *rest))
+    paper = io.StringIO()
+    summary(record, *rest, file=paper)
+    for said in (text, " ".join(paper.getvalue().split())):
+        assert "evidence nats" in said
+        assert "130.0" in said.replace("\u2212", "-")
+        assert "by 20.0 nats in all" in said
+        assert "nan" not in said
+        assert "unknown" not in said
+
+
+def test_without_evidence_there_is_no_column_for_it():
+    record, *rest = numbers()
+    text, _ = read(page.html(record, *rest))
+    paper = io.StringIO()
+    summary(record, *rest, file=paper)
+    assert "evidence" not in text
+    assert "Candidates" not in paper.getvalue()
+
+
 # -- the page --------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +43,6 @@ class Dropout:
     """
 
     size: int = 1
-    folds: ClassVar[int] = 0
-    stops: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuses what means nothing."""
@@ -55,6 +53,16 @@ class Dropout:
                 found=str(self.size),
                 fix="Dropout()",
             )
+
+    @property
+    def folds(self) -> int:
+        """None: a share of the rows stops the training."""
+        return 0
+
+    @property
+    def stops(self) -> bool:
+        """Held-out rows stop the training."""
+        return True
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """`size` replicas; a single one keeps the weights of a network that is handed in.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +99,6 @@ class SWAG:
     share: float = 0.25
     level: float = 1.0
     size: int = 1
-    folds: ClassVar[int] = 0
-    stops: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses what means nothing."""
@@ -114,6 +111,16 @@ class SWAG:
             if not holds:
                 found = str(getattr(self, name))
                 raise UsageError(f"SWAG({name}={found})", needs=needs, found=found, fix="SWAG()")
+
+    @property
+    def folds(self) -> int:
+        """None: all rows are trained on."""
+        return 0
+
+    @property
+    def stops(self) -> bool:
+        """Nothing stops the training."""
+        return False
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """`size` replicas; a single one keeps the weights of a network that is handed in.

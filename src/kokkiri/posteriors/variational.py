@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +57,6 @@ class Variational:
 
     size: int = 1
     draws: int = 16
-    folds: ClassVar[int] = 0
-    stops: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses what means nothing."""
@@ -68,6 +66,16 @@ class Variational:
                     f"Variational({name}={getattr(self, name)})", needs=f"a whole number of at least {least}",
                     found=str(getattr(self, name)), fix="Variational()",
                 )  # fmt: skip
+
+    @property
+    def folds(self) -> int:
+        """None: all rows are trained on."""
+        return 0
+
+    @property
+    def stops(self) -> bool:
+        """Nothing stops the training."""
+        return False
 
     def herd(self, make: nn.Module | Callable[[], nn.Module], *, seed: int) -> Herd:
         """`size` replicas; a single one keeps the weights of a network that is handed in."""

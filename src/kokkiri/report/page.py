@@ -12,7 +12,7 @@ from kokkiri import phrases
 from kokkiri.evaluation.compare import Comparison
 from kokkiri.evaluation.values import ClassErrors, Evaluation, Measure, NumberErrors, Uncertainty
 from kokkiri.records import Record
-from kokkiri.report import pictures, words
+from kokkiri.report import candidates, pictures, words
 from kokkiri.report.facts import DataFacts, ModelFacts
 from kokkiri.report.graph import draw
 from kokkiri.report.terminal import columns_decimals, warnings
@@ -90,7 +90,9 @@ def html(
         figures=_figures(evaluation),
         curves=_curves(record),
         errors=_errors(evaluation),
-        candidates=sorted(record.candidates, key=lambda c: -c.held_out),
+        candidates=candidates.ordered(record.candidates),
+        judge=candidates.judge(record.candidates),
+        disagreement=_minus(candidates.disagreement(record.candidates)),
     )
 
 

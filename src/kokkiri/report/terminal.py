@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import starmap
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 from kokkiri import phrases
 from kokkiri.evaluation.compare import Comparison
 from kokkiri.evaluation.values import Alternatives, Evaluation
-from kokkiri.records import Record, Status
-from kokkiri.report import words
+from kokkiri.records import Candidate, Record, Status
+from kokkiri.report import candidates, words
 from kokkiri.report.facts import DataFacts, ModelFacts
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ def _write(
         show(
             _hanging([(f"  {name}", _because(f"{choice}", reason)) for name, (choice, reason) in record.config.items()])
         )
+    if any(c.evidence is not None for c in record.candidates) and len(record.candidates) > 1:
+        show("Candidates", style="bold cyan")
+        show(_candidates(candidates.ordered(record.candidates)))
+        if said := candidates.disagreement(record.candidates):
+            show(_hanging([("", said)], style="dim"))
     size = f"{phrases.count(model.parameters, 'parameter')}" + (
         f" in each of {model.replicas} replicas" if model.replicas > 1 else ""
     )
@@ -211,6 +217,22 @@ def _results(comparison: Comparison) -> Table:
         cells = (f"  {line.name}", words.full(line.log_likelihood, digits[0]), difference, words.full(first, digits[2]))
         cells = (*cells, *starmap(words.value, zip(rest, digits[3:], strict=True)))
         table.add_row(*(Text(c) for c in cells), style="bold" if i == 0 else "")
+    return table
+
+
+def _candidates(ordered: Sequence[Candidate]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("")
+    for name in ("held out\nnats per row", "evidence\nnats", "time"):
+        table.add_column(name, justify="right", vertical="bottom")
+    for c in ordered:
+        seen = "" if math.isnan(c.held_out) else f"{phrases.plain(c.held_out, 3)} ± {phrases.plain(c.se, 3)}"
+        known = "" if c.evidence is None else phrases.plain(c.evidence, 1)
+        cells = (f"  {c.name}", seen, known, phrases.duration(c.seconds))
+        table.add_row(*(Text(t) for t in cells), style="bold" if c.chosen else "")
     return table
 
 
