@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from kokkiri.drawing import FIRST, INK, MUTED, PAPER, SECOND, axes
 from kokkiri.evaluation.values import Calibration, ClassErrors, Coverage, Measure, Points, Uncertainty
 from kokkiri.records import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# matplotlib must be given colours; each of these is replaced by a variable of the page's style sheet
-INK, MUTED, GRID, FIRST, SECOND, PAPER = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
-VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--rule", FIRST: "--first", SECOND: "--second", PAPER: "--paper"}
 MOST_CLASSES = 30  # a matrix of more has cells too small to see
 
 
 def learning_curves(curve: Curve) -> str:
     """Nats per row against steps: training and held-out rows, a thin line a replica, a dot at the best step."""
-    with _axes("curves") as (ax, save):
+    with axes("curves") as (ax, save):
         for color, lines, name in ((MUTED, curve.train, "training rows"), (FIRST, curve.held_out, "held-out rows")):
             width, alpha = (1.6, 0.9) if len(lines) < 4 else (0.9, 0.6)
             for i, values in enumerate(lines):
@@ -49,7 +43,7 @@ def learning_curves(curve: Curve) -> str:
 
 def reliability(calibration: Calibration) -> str:
     """Observed frequency against predicted probability, with 95 % intervals; the diagonal is perfect."""
-    with _axes("reliability") as (ax, save):
+    with axes("reliability") as (ax, save):
         _diagonal(ax, 0, 1)
         p, f = calibration.probability, calibration.frequency
         below = [max(0.0, a - b) for a, b in zip(f, calibration.low, strict=True)]
@@ -71,7 +65,7 @@ def confusion(classes: ClassErrors) -> str:
     from matplotlib.patches import Rectangle
 
     names = [level if len(level) <= 14 else f"{level[:8]}…{level[-5:]}" for level in classes.levels]
-    with _axes("confusion", height=4.0 if n < 14 else 5.0) as (ax, save):
+    with axes("confusion", height=4.0 if n < 14 else 5.0) as (ax, save):
         size = 10 if n <= 6 else 8 if n <= 12 else 5
         for i, row in enumerate(classes.confusion):
             total = max(sum(row), 1)
@@ -92,7 +86,7 @@ def confusion(classes: ClassErrors) -> str:
 
 def predicted_observed(points: Points, target: str) -> str:
     """Prediction with its 90 % interval against the truth; a bar that misses the diagonal missed the truth."""
-    with _axes("predictions") as (ax, save):
+    with axes("predictions") as (ax, save):
         values = [v for v in (*points.observed, *points.predicted) if math.isfinite(v)] or [0.0, 1.0]
         _diagonal(ax, min(values), max(values))
         held = [a <= y <= b for y, a, b in zip(points.observed, points.low, points.high, strict=True)]
@@ -110,7 +104,7 @@ def predicted_observed(points: Points, target: str) -> str:
 
 def residuals(points: Points, target: str) -> str:
     """Observed minus predicted against predicted: a trend or a funnel is something that the model has not learnt."""
-    with _axes("residuals") as (ax, save):
+    with axes("residuals") as (ax, save):
         ax.axhline(0, color=MUTED, linewidth=1)
         left = [y - f for y, f in zip(points.observed, points.predicted, strict=True)]
         ax.plot(points.predicted, left, "o", color=FIRST, markersize=3, alpha=0.6)
@@ -120,7 +114,7 @@ def residuals(points: Points, target: str) -> str:
 
 def coverage(levels: Sequence[Coverage]) -> str:
     """The share of truths inside the central intervals against the share that was promised."""
-    with _axes("coverage") as (ax, save):
+    with axes("coverage") as (ax, save):
         _diagonal(ax, 0.4, 1)
         said, seen = [c.level for c in levels], [c.covered.value for c in levels]
         ax.errorbar(
@@ -133,7 +127,7 @@ def coverage(levels: Sequence[Coverage]) -> str:
 
 def pit(counts: Sequence[int]) -> str:
     """Where the truth fell in its predicted distribution, by tenths: level is right, U too sure, ∩ too unsure."""
-    with _axes("pit") as (ax, save):
+    with axes("pit") as (ax, save):
         n, expected = sum(counts), sum(counts) / len(counts)
         ax.bar([(k + 0.5) / len(counts) for k in range(len(counts))], counts, 0.092, color=FIRST, alpha=0.7)
         spread = 1.96 * math.sqrt(max(expected * (1 - expected / max(n, 1)), 0.0))
@@ -145,7 +139,7 @@ def pit(counts: Sequence[int]) -> str:
 
 def uncertainty(u: Uncertainty, kind: str) -> str:
     """Predicted variance of each group of rows, split in two, beside the squared error that was seen."""
-    with _axes("uncertainty") as (ax, save):
+    with axes("uncertainty") as (ax, save):
         groups = range(1, len(u.rows) + 1)
         seen, measure = ("Brier score", "Brier score") if kind == "category" else ("squared error", "variance")
         ax.bar(groups, u.aleatoric, 0.75, color=FIRST, alpha=0.75, label="aleatoric: noise in the data")
@@ -160,50 +154,7 @@ def uncertainty(u: Uncertainty, kind: str) -> str:
         return save()
 
 
-# -- how it is drawn -------------------------------------------------------------------------------------------------
-
-STYLE: Any = {
-    "svg.fonttype": "none", "text.parse_math": False, "axes.unicode_minus": True,
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10, "axes.labelsize": 10, "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.linewidth": 0.8,
-    "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "axes.facecolor": "none", "figure.facecolor": "none",
-}  # fmt: skip
-
-
-@contextmanager
-def _axes(name: str, height: float = 4.0) -> Generator[tuple[Axes, Callable[[], str]]]:
-    """Axes of the size of a phone, and what turns them into SVG. No pyplot: its figures are global."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    # a name in letters that the font lacks is laid out by guess; browsers have the letters
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(4.8, height), layout="constrained")
-
-        def save() -> str:
-            buffer = io.StringIO()
-            silent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            figure.savefig(buffer, format="svg", transparent=True, metadata=silent)
-            return _inline(buffer.getvalue(), name)
-
-        yield figure.add_subplot(), save
-
-
-def _inline(svg: str, name: str) -> str:
-    """From an SVG file to an element of a page: no prolog, no size of its own, identifiers that other pictures lack."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r' (width|height)="[\d.]+pt"| xmlns(:xlink)?="[^"]*"| version="[\d.]+"', "", svg, count=5)
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = svg.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
-    svg = re.sub(r"#01020[3-8]", lambda m: f"var({VARIABLES[m[0]]})", svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    return re.sub(r"font-family: [^;\"]*;?", "", svg).strip()
+# -- parts ----------------------------------------------------------------------------------------------------------
 
 
 def _diagonal(ax: Axes, low: float, high: float) -> None:

@@ -1,0 +1,1 @@
+"""What would happen if we acted: graphs, identification, effects, refutation, sensitivity."""

@@ -1,0 +1,1 @@
+"""Bayes without approximation: discrete hypotheses, screening tests, conjugate families, Bayesian networks."""
