@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 
 
 def plain(value: float, decimals: int | None = None) -> str:
@@ -31,6 +32,39 @@ def percent(proportion: float, decimals: int = 1) -> str:
     ('97.4 %', 'unknown')
     """
     return "unknown" if math.isnan(proportion) else f"{100 * proportion:.{decimals}f} %"
+
+
+def probability(p: float) -> str:
+    """A probability with what matters of it: four decimals, more near 0 and 1, and never a certainty that is none.
+
+    >>> probability(0.91666), probability(0.99908182), probability(2e-9), probability(1 - 1e-12), probability(1.0)
+    ('0.9167', '0.999082', '2.00e-09', '1 - 1.0e-12', '1')
+    """
+    if math.isnan(p) or p in {0.0, 1.0}:
+        return "unknown" if math.isnan(p) else str(int(p))
+    if p < 0.001:
+        return f"{p:.2e}" if p < 1e-5 else f"{p:.3g}"
+    rest = 1 - p
+    if rest < 1e-8:
+        return f"1 - {rest:.1e}"
+    return f"{p:.{4 if rest > 0.01 else 2 - math.floor(math.log10(rest))}f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int = 80) -> str:
+    """Aligned columns of plain text, the first `left` of them to the left; the first is cut where it does not fit.
+
+    >>> print(table(["dose", "mg"], [["low", "5"], ["high", "100"]]))
+    dose   mg
+    low     5
+    high  100
+    """
+    lines = [list(header), *map(list, rows)]
+    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    wide[0] = max(4, min(wide[0], width - sum(wide[1:]) - 2 * (len(wide) - 1)))
+    cut = lambda text: text if len(text) <= wide[0] else text[: wide[0] - 1] + "…"
+    pad = lambda k, text: text.ljust(wide[k]) if k < left else text.rjust(wide[k])
+    padded = ("  ".join(pad(k, text if k else cut(text)) for k, text in enumerate(line)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
 
 
 def count(n: int, noun: str, plural: str = "") -> str:
