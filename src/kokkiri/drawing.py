@@ -33,6 +33,15 @@ STYLE: Any = {
 @contextmanager
 def axes(name: str, height: float = 4.0, width: float = 4.8) -> Generator[tuple[Axes, Callable[[], str]]]:
     """Axes of the size of a phone, and what turns them into SVG. No pyplot: its figures are global."""
+    with panels(name, 1, height, width) as ((ax,), save):
+        yield ax, save
+
+
+@contextmanager
+def panels(
+    name: str, columns: int, height: float = 3.6, width: float = 7.6
+) -> Generator[tuple[list[Axes], Callable[[], str]]]:
+    """The same with several axes side by side."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -47,7 +56,7 @@ def axes(name: str, height: float = 4.0, width: float = 4.8) -> Generator[tuple[
             figure.savefig(buffer, format="svg", transparent=True, metadata=silent)
             return _inline(buffer.getvalue(), name)
 
-        yield figure.add_subplot(), save
+        yield [figure.add_subplot(1, columns, k + 1) for k in range(columns)], save
 
 
 def _inline(svg: str, name: str) -> str:

@@ -55,20 +55,20 @@ def from_log_odds(odds: Tensor) -> Tensor:
 def bayes(log_prior: Tensor, log_likelihood: Tensor) -> Bayes:
     """Bayes' rule along the last axis: (..., H), (..., H) -> (..., H), (...).
 
-    The evidence is what the posterior was divided by, read off where the posterior is largest:
-    log p(x) = log p(h) + log p(x | h) - log p(h | x), which holds for every h (Chib 1995, "Marginal likelihood from the
-    Gibbs output", eq. 5). Where it is zero the posterior is zero throughout: there is none.
+    The evidence is what the joint is divided by to add up to one, as odds against the most probable hypothesis t:
+    log p(x) = log joint_t + log(1 + Σ_{h≠t} joint_h / joint_t). So a posterior of 1 - 1e-300 is told from certainty:
+    its logarithm is -1e-300. Where the evidence is zero there is no posterior: it is zero throughout.
 
-    >>> found = bayes(torch.tensor([0.1, 0.9]).double().log(), torch.tensor([0.99, 0.01]).double().log())
+    >>> prior, likelihood = torch.tensor([[0.1, 0.9], [0.99, 0.01]], dtype=torch.float64).log()
+    >>> found = bayes(prior, likelihood)
     >>> [round(v, 4) for v in (*found.log_posterior.exp().tolist(), found.log_evidence.exp().item())]
     [0.9167, 0.0833, 0.108]
     """
     joint = log_prior + log_likelihood
-    possible = (joint > -math.inf).any(-1, keepdim=True)
-    posterior = torch.log_softmax(torch.where(possible, joint, 0.0), -1)
-    top = joint.argmax(-1, keepdim=True)
-    evidence = joint.gather(-1, top) - posterior.gather(-1, top)
-    return Bayes(torch.where(possible, posterior, -math.inf), torch.where(possible, evidence, -math.inf).squeeze(-1))
+    best, top = joint.max(-1, keepdim=True)
+    odds = joint - torch.where(best > -math.inf, best, 0.0)
+    rest = torch.log1p(odds.exp().scatter(-1, top, 0.0).sum(-1, keepdim=True))
+    return Bayes(odds - rest, (best + rest).squeeze(-1))
 
 
 def expected(log_values: Tensor, log_weights: Tensor) -> Tensor:
