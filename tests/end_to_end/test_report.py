@@ -21,6 +21,7 @@ from kokkiri.data.core import Source, Target
 from kokkiri.errors import ModelError, OutputError
 from kokkiri.evaluation import Measure, alternatives, comparison, evaluate
 from kokkiri.numerics.distributions import Normal
+from kokkiri.numerics.layout import layers
 from kokkiri.numerics.random import philox
 from kokkiri.predictive import Classes, Mixture
 from kokkiri.progress import Progress
@@ -592,7 +593,7 @@ def test_the_graph_has_the_parameters_by_name_and_shape_and_a_shared_one_once():
 
 def test_edges_run_downwards_from_every_parameter_to_the_output():
     made = graph.trace(Loop(), torch.ones(2, 4))
-    layer = graph.layers(made)
+    layer = layers(len(made.nodes), made.edges)
     assert all(layer[a] < layer[b] for a, b in made.edges)
     reached = {next(i for i, node in enumerate(made.nodes) if node.kind == "output")}
     for a, b in sorted(made.edges, key=lambda e: -layer[e[1]]):

@@ -1,8 +1,6 @@
 """The graph that automatic differentiation built during one forward pass, as a picture.
 
-Operations stand in layers by their longest path from the inputs, are ordered within a layer by the barycentres of their
-neighbours (Sugiyama, Tagawa & Toda 1981, "Methods for visual understanding of hierarchical system structures"), and are
-then placed as near to their neighbours as the boxes' widths allow.
+Operations stand in layers by their longest path from the inputs (`numerics.layout`).
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.errors import ModelError
+from kokkiri.numerics.layout import Placed, curve, place
 from kokkiri.training.checkpoints import write_atomically
 
 # What only shows a tensor in another shape: a parameter, or an input, seen through it is still itself.
@@ -28,7 +26,7 @@ VIEWS = {
     "Unsqueeze", "View",
 }  # fmt: skip
 NAMES = {"addmm": "linear", "mm": "matrix product", "bmm": "matrix products"}  # torch's name beside the textbook's
-LETTER, LINE, GAP_X, GAP_Y, PAD = 6.9, 17, 22, 38, 10  # pixels at 12 px type
+LETTER, LINE, PAD = 6.9, 17, 10  # pixels at 12 px type
 
 
 @dataclass(frozen=True)
@@ -204,105 +202,6 @@ def _rebuild(tree: Any, tensors: Any) -> Any:
     return tree
 
 
-# -- where it stands -------------------------------------------------------------------------------------------------
-
-
-def layers(graph: Graph) -> list[int]:
-    """The layer of each box: operations by their longest path, parameters and inputs right above their first use.
-
-    >>> boxes = tuple(Node((name,), kind) for name, kind in [("x", "input"), ("w", "parameter"), ("a", "operation")])
-    >>> layers(Graph(boxes, ((0, 2), (1, 2))))
-    [0, 0, 1]
-    """
-    after: list[list[int]] = [[] for _ in graph.nodes]
-    waits = [0] * len(graph.nodes)
-    for a, b in graph.edges:
-        after[a].append(b)
-        waits[b] += 1
-    layer = [0] * len(graph.nodes)
-    ready = [i for i, n in enumerate(waits) if n == 0]
-    sources = list(ready)
-    while ready:
-        i = ready.pop()
-        for j in after[i]:
-            layer[j] = max(layer[j], layer[i] + 1)
-            waits[j] -= 1
-            if waits[j] == 0:
-                ready.append(j)
-    for i in sources:
-        layer[i] = min((layer[j] for j in after[i]), default=1) - 1
-    return layer
-
-
-def _place(graph: Graph) -> tuple[list[tuple[float, float]], list[list[tuple[float, float]]], tuple[float, float]]:
-    """Centres of the boxes, the bends of each edge, and the size of the picture."""
-    layer, sizes = layers(graph), [node.size for node in graph.nodes]
-    rows: list[list[int]] = [[] for _ in range(max(layer) + 1)]
-    for i, k in enumerate(layer):
-        rows[k].append(i)
-    chains: list[list[int]] = []  # an edge over several layers bends at a point in each, which is placed like a box
-    for a, b in graph.edges:
-        bends = list(range(len(sizes), len(sizes) + layer[b] - layer[a] - 1))
-        for k, i in enumerate(bends, layer[a] + 1):
-            sizes.append((2.0, 0.0))
-            rows[k].append(i)
-        chains.append([a, *bends, b])
-    near: tuple[list[list[int]], list[list[int]]] = ([[] for _ in sizes], [[] for _ in sizes])  # above, below
-    for chain in chains:
-        for a, b in pairwise(chain):
-            near[1][a].append(b)
-            near[0][b].append(a)
-    x = [0.0] * len(sizes)
-    # long edges and the way of the data run straight; parameters make room for them
-    weight = [0.02 if node.kind == "parameter" else 1.0 for node in graph.nodes]
-    weight += [4.0] * (len(sizes) - len(weight))
-    for row in rows:
-        _spread(row, {i: float(k) for k, i in enumerate(row)}, sizes, weight, x)
-    for sweep in range(24):
-        side = sweep % 2
-        for row in rows if side == 0 else reversed(rows):
-            if sweep < 10:  # first the order, from one side; then the places, from both
-                wish = {i: _barycentre(near[side][i] or near[1 - side][i] or [i], weight, x) for i in row}
-                row.sort(key=lambda i, wish=wish: wish[i])
-            else:
-                wish = {i: _barycentre([*near[0][i], *near[1][i]] or [i], weight, x) for i in row}
-            _spread(row, wish, sizes, weight, x)
-    left = min(x[i] - sizes[i][0] / 2 for i in range(len(sizes))) - GAP_X
-    heights = [max(sizes[i][1] for i in row) for row in rows]
-    tops = [GAP_Y / 2 + sum(heights[:k]) + k * GAP_Y for k in range(len(rows))]
-    y = {i: tops[k] + heights[k] / 2 for k, row in enumerate(rows) for i in row}
-    width = max(x[i] + sizes[i][0] / 2 for i in range(len(sizes))) - left + GAP_X
-    centres = [(x[i] - left, y[i]) for i in range(len(graph.nodes))]
-    return (
-        centres,
-        [[(x[i] - left, y[i]) for i in chain] for chain in chains],
-        (width, tops[-1] + heights[-1] + GAP_Y / 2),
-    )
-
-
-def _spread(
-    row: list[int], wish: Mapping[int, float], sizes: list[tuple[float, float]], weight: list[float], x: list[float]
-) -> None:
-    """Places in this order, apart, that minimise Σ w_i (x_i - wish_i)²: neighbours that collide are pooled."""
-    offsets, total = [], 0.0
-    for k, i in enumerate(row):
-        total += (sizes[row[k - 1]][0] + sizes[i][0]) / 2 + GAP_X if k else 0.0
-        offsets.append(total)
-    pools: list[tuple[float, float, int]] = []  # place, weight, how many
-    for i, offset in zip(row, offsets, strict=True):
-        pools.append((wish[i] - offset, weight[i], 1))
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (a, v, m), (b, w, n) = pools[-2:]
-            pools[-2:] = [((a * v + b * w) / (v + w), v + w, m + n)]
-    places = (place for place, _, n in pools for _ in range(n))
-    for i, offset, place in zip(row, offsets, places, strict=True):
-        x[i] = place + offset
-
-
-def _barycentre(neighbours: list[int], weight: list[float], x: list[float]) -> float:
-    return sum(weight[j] * x[j] for j in neighbours) / sum(weight[j] for j in neighbours)
-
-
 # -- how it looks ----------------------------------------------------------------------------------------------------
 
 STYLE = """
@@ -322,19 +221,19 @@ HEAD = """<svg class="kk-graph" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 
 <path d="M0 0L8 4L0 8z"/></marker></defs>"""
 
 
+def _place(graph: Graph) -> Placed:
+    # the way of the data runs straight; parameters make room for it
+    weights = [0.02 if node.kind == "parameter" else 1.0 for node in graph.nodes]
+    return place([node.size for node in graph.nodes], graph.edges, weights)
+
+
 def draw(graph: Graph) -> str:
     """The picture of a graph: inputs above, outputs below, parameters beside the operations that use them."""
     centres, chains, (width, height) = _place(graph)
     parts = [HEAD.format(w=f"{width:.0f}", h=f"{height:.0f}", style=STYLE)]
     for (a, b), chain in zip(graph.edges, chains, strict=True):
-        points = [(x, y) for x, y in chain]
-        points[0] = (points[0][0], points[0][1] + graph.nodes[a].size[1] / 2)
-        points[-1] = (points[-1][0], points[-1][1] - graph.nodes[b].size[1] / 2)
-        curve = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-        for (x0, y0), (x1, y1) in pairwise(points):
-            middle = (y0 + y1) / 2
-            curve += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
-        parts.append(f'<path d="{curve}" marker-end="url(#kk-arrow)"/>')
+        path = curve(chain, graph.nodes[a].size[1], graph.nodes[b].size[1])
+        parts.append(f'<path d="{path}" marker-end="url(#kk-arrow)"/>')
     for node, (x, y) in zip(graph.nodes, centres, strict=True):
         w, h = node.size
         corner = h / 2 if node.kind in {"input", "output"} else 5
