@@ -64,6 +64,19 @@ def log_ratio(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
     return torch.where(near, torch.log1p(torch.where(near, relative, 0.0)), a.log() - b.log())
 
 
+def log1p_minus(t: Tensor) -> Tensor:
+    """log(1 + t) - t for t > -1, to full precision for small t, where it is -t² / 2.
+
+    >>> round(log1p_minus(torch.tensor(1e-9, dtype=torch.float64)).item() * 2e18, 8)
+    -1.0
+    """
+    small = torch.where(t.abs() < 0.01, t, 0.0)
+    series = torch.zeros_like(t)
+    for k in range(10, 1, -1):  # the first term left out is 0.01^9 * 2 / 11 of the first: below rounding
+        series = series * small + (-1) ** (k + 1) / k
+    return torch.where(t.abs() < 0.01, series * small * small, torch.log1p(t) - t)
+
+
 def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, complement: Tensor | None = None) -> Tensor:
     """I_x(a, b) = ∫_0^x t^(a-1) (1-t)^(b-1) dt / B(a, b), elementwise, float64 (DLMF 8.17.2).
 
@@ -96,22 +109,13 @@ def _odd_series(coefficients: tuple[float, ...], z: Tensor) -> Tensor:
     return total * inverse
 
 
-def _log1p_minus(t: Tensor) -> Tensor:
-    """log(1 + t) - t for t > -1."""
-    small = torch.where(t.abs() < 0.01, t, 0.0)
-    series = torch.zeros_like(t)
-    for k in range(10, 1, -1):  # the first term left out is 0.01^9 * 2 / 11 of the first: below rounding
-        series = series * small + (-1) ** (k + 1) / k
-    return torch.where(t.abs() < 0.01, series * small * small, torch.log1p(t) - t)
-
-
-def _log_beta_power(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def log_beta_power(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """log[x^a y^b / B(a, b)] with x + y = 1: minus the deviance of x from a / (a + b), and Stirling's errors."""
     n = a + b
     excess = b * x - a * y  # x = (a + excess) / n, y = (b - excess) / n; the linear terms cancel in the sum
     up, down = excess / a, -excess / b
     near = (up.abs() < 0.5) & (down.abs() < 0.5)
-    around = a * _log1p_minus(torch.where(near, up, 0.0)) + b * _log1p_minus(torch.where(near, down, 0.0))
+    around = a * log1p_minus(torch.where(near, up, 0.0)) + b * log1p_minus(torch.where(near, down, 0.0))
     away = a * log_ratio(x * n, a, excess) + b * log_ratio(y * n, b, -excess)
     errors = stirling_error(n) - stirling_error(a) - stirling_error(b)
     return torch.where(near, around, away) + errors + 0.5 * (a.log() + b.log() - n.log()) - HALF_LOG_2PI
@@ -139,7 +143,7 @@ def _beta_fraction(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
         value *= change
         if not bool(((change - 1).abs() > 5e-16).any()):  # twice the rounding; written so that NaN ends it
             break
-    return (_log_beta_power(a, b, x, y) - a.log()).exp() / value
+    return (log_beta_power(a, b, x, y) - a.log()).exp() / value
 
 
 def _beta_integral(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -155,7 +159,7 @@ def _beta_integral(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     reach = torch.where(x > 0, reach, 0.0)
     step = reach * (knots + 1) / 2
     t, s = x - step, y + step
-    density = (_log_beta_power(a, b, t, s) - t.log() - s.log()).exp()
+    density = (log_beta_power(a, b, t, s) - t.log() - s.log()).exp()
     return (torch.where(t > 0, density, 0.0) * weights * reach / 2).sum(-1)
 
 
