@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from kokkiri import evaluation, likelihoods, networks, optimizers, posteriors, priors
+from kokkiri import decisions, evaluation, exact, likelihoods, networks, optimizers, posteriors, priors
 from kokkiri.data.augment import Augment
 from kokkiri.data.core import Data, Inputs, Target
 from kokkiri.data.read import read
@@ -118,7 +118,9 @@ __all__ = [
     "UsageError",
     "WarmUp",
     "check",
+    "decisions",
     "evaluation",
+    "exact",
     "fit",
     "herd",
     "likelihoods",

@@ -37,13 +37,13 @@ def percent(proportion: float, decimals: int = 1) -> str:
 def probability(p: float) -> str:
     """A probability with what matters of it: four decimals, more near 0 and 1, and never a certainty that is none.
 
-    >>> probability(0.91666), probability(0.99908182), probability(2e-9), probability(1 - 1e-12), probability(1.0)
-    ('0.9167', '0.999082', '2.00e-09', '1 - 1.0e-12', '1')
+    >>> probability(0.91666), probability(0.99908182), probability(0.0098), probability(1 - 1e-12), probability(1.0)
+    ('0.9167', '0.999082', '0.00980', '1 - 1.0e-12', '1')
     """
     if math.isnan(p) or p in {0.0, 1.0}:
         return "unknown" if math.isnan(p) else str(int(p))
-    if p < 0.001:
-        return f"{p:.2e}" if p < 1e-5 else f"{p:.3g}"
+    if p < 0.01:
+        return f"{p:.2e}" if p < 1e-4 else plain(p)
     rest = 1 - p
     if rest < 1e-8:
         return f"1 - {rest:.1e}"
