@@ -2,5 +2,16 @@
 
 from kokkiri.exact.experiment import Experiment
 from kokkiri.exact.hypotheses import BayesRule, CromwellWarning, Hypotheses
+from kokkiri.exact.screening import Screening, SecondTest
+from kokkiri.exact.screening_counts import Interval, ScreeningCounts
 
-__all__ = ["BayesRule", "CromwellWarning", "Experiment", "Hypotheses"]
+__all__ = [
+    "BayesRule",
+    "CromwellWarning",
+    "Experiment",
+    "Hypotheses",
+    "Interval",
+    "Screening",
+    "ScreeningCounts",
+    "SecondTest",
+]
