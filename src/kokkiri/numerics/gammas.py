@@ -9,6 +9,8 @@ a [log r - (r - 1)] <= 0 with r the posterior mean over the prior mean, and diff
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,19 +31,23 @@ def log_rising(a: Tensor, n: Tensor) -> Tensor:
 def log_gamma_update(shape: Tensor, rate: Tensor, count: Tensor, total: Tensor) -> Tensor:
     """Log ∫ λ^count e^(-total λ) Gamma(λ | shape, rate) dλ = log [Γ(a+n) b^a / Γ(a) (b+t)^(a+n)]; count, total >= 0.
 
-    That is n log λ' - t λ' + a [log r - (r - 1)] - ½ log(1 + n/a) + S(a+n) - S(a), with the posterior mean
-    λ' = (a + n) / (b + t) and r = λ' b / a.
-
     >>> one = torch.tensor(1.0).double()
     >>> round(log_gamma_update(one, one, one, one).exp().item(), 12)  # ∫ λ e^(-2 λ) dλ
     0.25
     """
-    after, more = rate + total, torch.log1p(count / shape)
-    mean = (shape + count) / after
-    excess = (rate * count - shape * total) / (shape * after)
+    mean = (shape + count) / (rate + total)
+    return torch.special.xlogy(count, mean) - total * mean + gamma_penalty(shape, rate, count, total)
+
+
+def gamma_penalty(shape: Tensor, rate: Tensor, count: Tensor, total: Tensor) -> Tensor:
+    """What `log_gamma_update` lacks of n log λ' - t λ', the likelihood at the posterior mean λ' = (a + n) / (b + t).
+
+    a [log r - (r - 1)] - ½ log(1 + n/a) + S(a+n) - S(a) with r = λ' b / a.
+    """
+    more = torch.log1p(count / shape)
+    excess = (rate * count - shape * total) / (shape * (rate + total))
     pull = shape * _log_minus(excess, more - torch.log1p(total / rate))
-    errors = stirling_error(shape + count) - stirling_error(shape)
-    return torch.special.xlogy(count, mean) - total * mean + pull - 0.5 * more + errors
+    return pull - 0.5 * more + stirling_error(shape + count) - stirling_error(shape)
 
 
 def poisson_log_prob(y: Tensor, mean: Tensor) -> Tensor:
@@ -56,6 +62,30 @@ def poisson_log_prob(y: Tensor, mean: Tensor) -> Tensor:
     return torch.where(y > 0, deviance + best, -mean)
 
 
+def log_gamma_power(shape: Tensor, x: Tensor) -> Tensor:
+    """Log [x^shape e^(-x) / Γ(shape)] for x > 0: x times the density of a gamma of rate 1.
+
+    >>> round(log_gamma_power(torch.tensor(1.0).double(), torch.tensor(1.0).double()).item(), 12)
+    -1.0
+    """
+    pull = shape * _log_minus((x - shape) / shape, x.log() - shape.log())
+    return pull + 0.5 * shape.log() - HALF_LOG_2PI - stirling_error(shape)
+
+
+def student_t_log_prob(z: Tensor, df: Tensor) -> Tensor:
+    """Log [Γ((df+1)/2) / (Γ(df/2) √(π df))] - (df+1)/2 log(1 + z²/df), for any df > 0.
+
+    >>> round(student_t_log_prob(torch.tensor(1.0).double(), torch.tensor(1.0).double()).exp().item(), 12)  # 1 / 2π
+    0.159154943092
+    """
+    half = torch.full_like(df, 0.5)
+    ratio = z.abs() / df.sqrt()
+    far = ratio > 1e8  # its square may overflow
+    near = torch.log1p(torch.where(far, 1.0, ratio).square())
+    spread = torch.where(far, 2 * torch.where(far, ratio, 1.0).log(), near)
+    return log_rising(df / 2, half) - 0.5 * df.log() - 0.5 * math.log(math.pi) - (df + 1) / 2 * spread
+
+
 def dirichlet_log_evidence(concentration: Tensor, counts: Tensor) -> Tensor:
     """Log ∫ Π p_k^counts_k Dirichlet(p | concentration) dp = log B(α + c) / B(α): (..., K), (..., K) -> (...) nats.
 
@@ -66,7 +96,7 @@ def dirichlet_log_evidence(concentration: Tensor, counts: Tensor) -> Tensor:
     """
     after = concentration + counts
     whole = after.sum(-1, keepdim=True).expand_as(after)
-    log_mean = log_ratio(after, whole, -_others(after))
+    log_mean = log_ratio(after, whole, -sum_of_others(after))
     return torch.where(counts > 0, counts * log_mean, 0.0).sum(-1) + _dirichlet_penalty(concentration, counts)
 
 
@@ -75,7 +105,7 @@ def dirichlet_multinomial_log_prob(concentration: Tensor, counts: Tensor) -> Ten
     prior, n = concentration.sum(-1, keepdim=True), counts.sum(-1, keepdim=True)
     after = prior + n
     some = torch.where(counts > 0, counts, 1.0)
-    excess = concentration * _others(counts) - counts * _others(concentration)
+    excess = concentration * sum_of_others(counts) - counts * sum_of_others(concentration)
     ratio = torch.log1p(concentration / some) - torch.log1p(prior / torch.where(n > 0, n, 1.0))
     deviance = some * _log_minus(excess / (some * after), ratio)
     deviance = torch.where(counts > 0, deviance, -concentration * (n / after)).sum(-1)
@@ -87,26 +117,47 @@ def dirichlet_multinomial_log_prob(concentration: Tensor, counts: Tensor) -> Ten
     return likelihood + _dirichlet_penalty(concentration, counts)
 
 
-def _dirichlet_penalty(concentration: Tensor, counts: Tensor) -> Tensor:
-    """What the evidence lacks of the likelihood at the posterior mean."""
-    prior, n = concentration.sum(-1, keepdim=True), counts.sum(-1, keepdim=True)
-    more, all_more = torch.log1p(counts / concentration), torch.log1p(n / prior)
-    excess = counts * _others(concentration) - concentration * _others(counts)  # linear terms cancel in the sum
-    pull = concentration * _log_minus(excess / (concentration * (prior + n)), more - all_more)
-    own = pull - 0.5 * more + stirling_error(concentration + counts) - stirling_error(concentration)
-    whole = 0.5 * all_more - stirling_error(prior + n) + stirling_error(prior)
-    return own.sum(-1) + whole.squeeze(-1)
+def dirichlet_log_prob(concentration: Tensor, p: Tensor) -> Tensor:
+    """Log Π p_k^(α_k - 1) / B(α) for Σ p = 1, p > 0: (..., K), (..., K) -> (...).
+
+    >>> round(dirichlet_log_prob(torch.ones(3).double(), torch.ones(3).double() / 3).exp().item(), 12)
+    2.0
+    """
+    whole, classes = concentration.sum(-1, keepdim=True), concentration.shape[-1]
+    excess = (p * whole - concentration) / concentration  # its sum, weighted with α, is 0
+    pull = concentration * _log_minus(excess, p.log() + whole.log() - concentration.log())
+    own = pull + 0.5 * concentration.log() - stirling_error(concentration) - p.log()
+    rest = stirling_error(whole) - 0.5 * whole.log() - (classes - 1) * HALF_LOG_2PI
+    return own.sum(-1) + rest.squeeze(-1)
 
 
-def _others(x: Tensor) -> Tensor:
-    """The sum of all but one along the last axis, for each: no large number is taken from another."""
+def sum_of_others(x: Tensor) -> Tensor:
+    """The sum of all but one along the last axis, for each: no large number is taken from another.
+
+    >>> sum_of_others(torch.tensor([1e20, 1.0, 2.0], dtype=torch.float64)).tolist()
+    [3.0, 1e+20, 1e+20]
+    """
     before = x.cumsum(-1).roll(1, -1)
     after = x.flip(-1).cumsum(-1).roll(1, -1).flip(-1)
     before[..., 0], after[..., -1] = 0.0, 0.0
     return before + after
 
 
+def _dirichlet_penalty(concentration: Tensor, counts: Tensor) -> Tensor:
+    """What the evidence lacks of the likelihood at the posterior mean."""
+    prior, n = concentration.sum(-1, keepdim=True), counts.sum(-1, keepdim=True)
+    more, all_more = torch.log1p(counts / concentration), torch.log1p(n / prior)
+    excess = counts * sum_of_others(concentration) - concentration * sum_of_others(
+        counts
+    )  # linear terms cancel in the sum
+    pull = concentration * _log_minus(excess / (concentration * (prior + n)), more - all_more)
+    own = pull - 0.5 * more + stirling_error(concentration + counts) - stirling_error(concentration)
+    whole = 0.5 * all_more - stirling_error(prior + n) + stirling_error(prior)
+    return own.sum(-1) + whole.squeeze(-1)
+
+
 def _log_minus(excess: Tensor, log_r: Tensor) -> Tensor:
     """Log r - (r - 1) <= 0, for r - 1 = excess and log r, each exact where it is needed."""
     near = excess.abs() < 0.5
-    return torch.where(near, log1p_minus(torch.where(near, excess, 0.0)), log_r - excess)
+    far = torch.where(excess.isinf(), -excess, log_r - excess)
+    return torch.where(near, log1p_minus(torch.where(near, excess, 0.0)), far)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kokkiri.numerics.gammas import log_rising
-from kokkiri.numerics.special import HALF_LOG_2PI, incomplete_beta, log1p_minus, log_beta_power, stirling_error
+from kokkiri.numerics.gammas import log_gamma_power, log_rising
+from kokkiri.numerics.special import incomplete_beta, log_beta_power
 
 _INFINITE = 1e60  # a beta with this for its other parameter is a gamma: I_{x/(s+x)}(a, s) -> P(a, x), error x² / s
 _FIRST_TERM = -45.0  # log x below which P(a, x) and I_x(a, b) are the first term of their series to all digits
@@ -54,22 +54,23 @@ def beta_log_odds(below: Tensor, a: Tensor, b: Tensor, above: Tensor | None = No
 
     above: 1 - below, where it is known more precisely than subtraction gives.
     """
-    above = _complement(below, above)
-    below, above, a, b = (t.double() for t in torch.broadcast_tensors(below, above, a, b))
-    turned = below > above  # the smaller tail is the lower one of the same with a and b changed over
-    goal, rest = torch.minimum(below, above).clamp(min=1e-320), torch.maximum(below, above)
+    p, q, a, b = _tails(below, above, a, b)
+    turned = p > q  # the smaller tail is the lower one of the same with a and b changed over
+    goal, rest = torch.minimum(p, q).clamp(min=1e-320), torch.maximum(p, q)
     a, b = torch.where(turned, b, a), torch.where(turned, a, b)
     low, high = _first_term(goal, a, b), -_first_term(rest, b, a)
     spread = (torch.polygamma(1, a) + torch.polygamma(1, b)).sqrt()
     start = torch.digamma(a) - torch.digamma(b) + spread * torch.special.ndtri(goal)
     start = torch.where(low.isnan(), torch.where(high.isnan(), start, high), low)
     found = _root(_beta_tail, (goal, a, b), start, spread, low.isnan() & high.isnan())
-    found = torch.where(torch.minimum(below, above) == 0, -torch.inf, found)
+    found = torch.where(torch.minimum(p, q) == 0, -torch.inf, found)
     return torch.where(turned, -found, found)
 
 
-def _complement(below: Tensor, above: Tensor | None) -> Tensor:
-    return 1 - below.double() if above is None else above.double()
+def _tails(below: Tensor, above: Tensor | None, *parameters: Tensor) -> tuple[Tensor, ...]:
+    """Both tails and the parameters, of one shape."""
+    other = 1 - below.double() if above is None else above
+    return tuple(t.double() for t in torch.broadcast_tensors(below, other, *parameters))
 
 
 def _first_term(mass: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -95,24 +96,23 @@ def beta_quantile(below: Tensor, a: Tensor, b: Tensor, above: Tensor | None = No
 
 def gamma_log_quantile(below: Tensor, shape: Tensor, above: Tensor | None = None) -> Tensor:
     """Log x of the x with P(a, x) = below; ∓∞ for 0 and 1."""
-    above = _complement(below, above)
-    below, above, a = (t.double() for t in torch.broadcast_tensors(below, above, shape))
-    side = torch.where(below > above, -1.0, 1.0)  # -1: the upper tail is the smaller one
-    goal = torch.minimum(below, above).clamp(min=1e-320)
-    first = (below.log() + torch.lgamma(a + 1)) / a
+    p, q, a = _tails(below, above, shape)
+    side = torch.where(p > q, -1.0, 1.0)  # -1: the upper tail is the smaller one
+    goal = torch.minimum(p, q).clamp(min=1e-320)
+    first = (p.log() + torch.lgamma(a + 1)) / a
     first = torch.where(first < _FIRST_TERM, first, torch.nan)
     spread = torch.polygamma(1, a).sqrt()
     start = torch.digamma(a) + side * spread * torch.special.ndtri(goal)
     # a tail that falls is one that rises in -t
     start = side * torch.where(first.isnan(), start, first)
     found = side * _root(_gamma_tail, (goal, a, side), start, spread, first.isnan())
-    return torch.where(below == 0, -torch.inf, torch.where(above == 0, torch.inf, found))
+    return torch.where(p == 0, -torch.inf, torch.where(q == 0, torch.inf, found))
 
 
 def _gamma_tail(u: Tensor, a: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     """The tail of a gamma on one side of x = e^(side u), and its derivative in u."""
     x = (side * u).exp()
-    return torch.where(side < 0, gamma_survival(x, a), gamma_cdf(x, a)), _log_gamma_power(a, x).exp()
+    return torch.where(side < 0, gamma_survival(x, a), gamma_cdf(x, a)), log_gamma_power(a, x).exp()
 
 
 def gamma_quantile(below: Tensor, shape: Tensor, above: Tensor | None = None) -> Tensor:
@@ -130,20 +130,19 @@ def student_t_quantile(below: Tensor, df: Tensor, above: Tensor | None = None) -
     >>> round(student_t_quantile(torch.tensor(0.25), torch.tensor(1.0)).item(), 12)  # Cauchy
     -1.0
     """
-    above = _complement(below, above)
-    below, above, df = (t.double() for t in torch.broadcast_tensors(below, above, df))
-    tail = torch.minimum(below, above)
-    inside = (below - above).abs()  # P(|T| < |t|)
+    p, q, df = _tails(below, above, df)
+    tail = torch.minimum(p, q)
+    inside = (p - q).abs()  # P(|T| < |t|)
     odds = beta_log_odds(2 * tail, df / 2, torch.full_like(df, 0.5), inside)
     size = (0.5 * (df.log() - odds)).exp()
     size = torch.where(inside == 0, 0.0, size)
-    return torch.where(below < above, -size, size)
+    return torch.where(p < q, -size, size)
 
 
 def _root(
     tail: Callable[..., tuple[Tensor, Tensor]], given: tuple[Tensor, ...], start: Tensor, spread: Tensor, open_: Tensor
 ) -> Tensor:
-    """T with tail(t, …) = goal for a tail that rises, by Newton's method on its logarithm inside a bracket.
+    """The t with tail(t, …) = goal for a tail that rises, by Newton's method on its logarithm inside a bracket.
 
     tail: (t, …) -> (mass, its derivative in t); given: the goal, and the tail's other arguments. spread: about how wide
     the density is in t. open_: which roots are to be found; the others are `start`.
@@ -169,11 +168,3 @@ def _root(
             break
         rows, goal, near, u, down, up, move, *others = (t[left] for t in (rows, goal, near, u, down, up, move, *others))
     return out.reshape(shape)
-
-
-def _log_gamma_power(a: Tensor, x: Tensor) -> Tensor:
-    """log[x^a e^(-x) / Γ(a)]: a [log r - (r - 1)] with r = x / a, and Stirling's error."""
-    excess = (x - a) / a
-    near = excess.abs() < 0.5
-    pull = torch.where(near, log1p_minus(torch.where(near, excess, 0.0)), x.log() - a.log() - excess)
-    return a * pull + 0.5 * a.log() - HALF_LOG_2PI - stirling_error(a)
