@@ -19,10 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; gives its exit code."""
     import tyro
 
+    from kokkiri.cli.bayes import Bayes
     from kokkiri.cli.data import Data
     from kokkiri.cli.fit import Fit
     from kokkiri.cli.graph import Graph
     from kokkiri.cli.predict import Predict
+    from kokkiri.cli.screen import Screen
     from kokkiri.cli.show import Show
     from kokkiri.cli.update import Update
 
@@ -35,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"kokkiri {version('kokkiri')}\n")
         return 0
     commands = tyro.extras.SubcommandApp()
-    parts = {"fit": Fit, "predict": Predict, "update": Update, "show": Show, "graph": Graph, "data": Data}
+    parts = {
+        "fit": Fit, "predict": Predict, "update": Update, "show": Show, "graph": Graph, "data": Data, "bayes": Bayes,
+        "screen": Screen,
+    }  # fmt: skip
     for name, command in parts.items():
         commands.command(command, name=name)
     try:

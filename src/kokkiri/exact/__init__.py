@@ -2,8 +2,9 @@
 
 from kokkiri.exact.experiment import Experiment
 from kokkiri.exact.hypotheses import BayesRule, CromwellWarning, Hypotheses
+from kokkiri.exact.intervals import Interval
 from kokkiri.exact.screening import Screening, SecondTest
-from kokkiri.exact.screening_counts import Interval, ScreeningCounts
+from kokkiri.exact.screening_counts import ScreeningCounts
 
 __all__ = [
     "BayesRule",

@@ -22,12 +22,12 @@ def cromwell(never: Sequence[str], hypotheses: int) -> str:
     """What a prior of 0 means, in a sentence.
 
     >>> cromwell(["ill"], 2)
-    "the prior of 'ill' is 0: no evidence can change that (Cromwell's rule); a small number can be outweighed"
+    "the prior of 'ill' is 0: no evidence can change that (Cromwell's rule)"
     """
     certain = len(never) == hypotheses - 1 and hypotheses > 2
     who = "', '".join(never[:4])
     what = "all priors but one are" if certain else f"the prior of '{who}' is"
-    return f"{what} 0: no evidence can change that (Cromwell's rule); a small number can be outweighed"
+    return f"{what} 0: no evidence can change that (Cromwell's rule)"
 
 
 def of_log(log_p: float) -> str:

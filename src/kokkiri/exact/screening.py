@@ -201,6 +201,12 @@ class SecondTest:
         return self.first.prevalence * self.if_ill[..., i, j] + (1 - self.first.prevalence) * self.if_well[..., i, j]
 
     @property
+    def experiment(self) -> Experiment:
+        """Both tests as one experiment with four outcomes."""
+        rows = torch.stack((self.if_ill.flatten(-2), self.if_well.flatten(-2)))
+        return Experiment(rows, ("ill", "well"), ("+ +", "+ -", "- +", "- -"))
+
+    @property
     def both(self) -> Screening:
         """Positive where both are: fewer false alarms, more misses."""
         return Screening(self.first.prevalence, self.if_ill[..., 0, 0], self.if_well[..., 0, 0])

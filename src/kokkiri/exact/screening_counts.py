@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kokkiri.errors import UsageError
 from kokkiri.exact import screening_words as words
+from kokkiri.exact.intervals import Interval, beta_interval, drawn_interval, must_be_level
 from kokkiri.exact.probabilities import numbers, probability
 from kokkiri.exact.screening import Screening
-from kokkiri.numerics.quantiles import beta_quantile
 from kokkiri.numerics.random import philox
 from kokkiri.phrases import count, plain
 
 DRAWS = 200_000  # the ends of an interval are then known to half a percent of its width
-
-
-class Interval(NamedTuple):
-    """A probability (or a ratio of two) for the next person, and the central interval of the rate behind it.
-
-    error: the Monte Carlo standard error of the ends; 0 where they are quantiles in closed form.
-    """
-
-    value: float
-    low: float
-    high: float
-    error: float = 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,16 +47,17 @@ class ScreeningCounts:
     def __post_init__(self) -> None:
         for name in ("true_positives", "false_negatives", "false_positives", "true_negatives"):
             _whole(name.replace("_", " "), getattr(self, name))
+        if not self.ill + self.well:
+            raise UsageError(
+                "nobody was counted", needs="people whose illness is known", found="four counts of 0",
+                fix="Screening(prevalence, sensitivity, false_positive), where the rates are known otherwise",
+            )  # fmt: skip
         if not self.prior > 0:
             raise UsageError(
                 f"prior={self.prior:g} is no prior", needs="a number above 0", found=f"{self.prior:g}",
                 fix="1 for uniform rates, 0.5 for Jeffreys's",
             )  # fmt: skip
-        if not 0 < self.level < 1:
-            raise UsageError(
-                f"no interval holds a probability of {self.level:g}", needs="a level between 0 and 1",
-                found=f"{self.level:g}", fix="0.95",
-            )  # fmt: skip
+        must_be_level(self.level)
         if isinstance(self.prevalence, tuple | list):
             _pair(self.prevalence)
         elif self.prevalence is not None:
@@ -111,28 +100,28 @@ class ScreeningCounts:
     @property
     def recall(self) -> Interval:
         """P(positive | ill)."""
-        return self._beta(*self._sensitivity)
+        return beta_interval(*self._sensitivity, self.level)
 
     @property
     def specificity(self) -> Interval:
         """P(negative | well)."""
-        return self._beta(*reversed(self._alarms))
+        return beta_interval(self._alarms[1], self._alarms[0], self.level)
 
     @property
     def type_one(self) -> Interval:
         """P(positive | well), a false alarm."""
-        return self._beta(*self._alarms)
+        return beta_interval(*self._alarms, self.level)
 
     @property
     def type_two(self) -> Interval:
         """P(negative | ill), a miss."""
-        return self._beta(*reversed(self._sensitivity))
+        return beta_interval(self._sensitivity[1], self._sensitivity[0], self.level)
 
     @property
     def precision(self) -> Interval:
         """P(ill | positive)."""
         if self.prevalence is None:
-            return self._beta(self.true_positives + self.prior, self.false_positives + self.prior)
+            return beta_interval(self.true_positives + self.prior, self.false_positives + self.prior, self.level)
         return self.interval(lambda test: test.precision, float(self.rates.precision))
 
     @property
@@ -144,7 +133,7 @@ class ScreeningCounts:
     def after_negative(self) -> Interval:
         """P(ill | negative)."""
         if self.prevalence is None:
-            return self._beta(self.false_negatives + self.prior, self.true_negatives + self.prior)
+            return beta_interval(self.false_negatives + self.prior, self.true_negatives + self.prior, self.level)
         return self.interval(lambda test: test.after_negative, float(self.rates.after_negative))
 
     @property
@@ -152,7 +141,7 @@ class ScreeningCounts:
         """P(the result is right)."""
         if self.prevalence is None:
             right, wrong = self.true_positives + self.true_negatives, self.false_negatives + self.false_positives
-            return self._beta(right + 2 * self.prior, wrong + 2 * self.prior)
+            return beta_interval(right + 2 * self.prior, wrong + 2 * self.prior, self.level)
         return self.interval(lambda test: test.accuracy, float(self.rates.accuracy))
 
     @property
@@ -177,13 +166,13 @@ class ScreeningCounts:
             ill = float((self.draws.prevalence * two.if_ill[..., i, j]).mean())
             well = float(((1 - self.draws.prevalence) * two.if_well[..., i, j]).mean())
             after = two.after(*results)
-            out[results] = self._of_draws(after, ill / (ill + well) if ill + well else float("nan"))
+            out[results] = drawn_interval(after, ill / (ill + well) if ill + well else float("nan"), self.level)
         return out
 
     def interval(self, of: Callable[[Screening], Tensor], value: float | None = None) -> Interval:
         """The interval of whatever is computed from the rates; value: of the next person, else the posterior mean."""
         drawn = of(self.draws)
-        return self._of_draws(drawn, float(drawn.mean()) if value is None else value)
+        return drawn_interval(drawn, float(drawn.mean()) if value is None else value, self.level)
 
     def picture(self) -> str:
         """As `Screening.picture`, with bands of the intervals."""
@@ -213,24 +202,6 @@ class ScreeningCounts:
             return torch.tensor(a, dtype=torch.float64)
         drawn = torch.from_numpy(philox(self.seed, "screening", which).beta(a, b, DRAWS))
         return drawn.clamp(min=1e-300, max=1 - 1e-16)
-
-    def _beta(self, a: float, b: float) -> Interval:
-        out = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=torch.float64)
-        shape = torch.tensor([a, b], dtype=torch.float64)
-        low, high = beta_quantile(out, shape[0], shape[1], out.flip(0)).tolist()
-        return Interval(a / (a + b), low, high)
-
-    def _of_draws(self, drawn: Tensor, value: float) -> Interval:
-        """Quantiles of draws; the error of each from the draws half a standard error of their rank away."""
-        ordered, n, tail = drawn.sort().values, len(drawn), (1 - self.level) / 2
-        rank = max(1, round((n * tail * (1 - tail)) ** 0.5))
-        ends = []
-        for q in (tail, 1 - tail):
-            at = min(n - 1, max(0, round(q * n - 0.5)))
-            near = ordered[min(n - 1, at + rank)] - ordered[max(0, at - rank)]
-            ends.append((float(ordered[at]), float(near) / 2))
-        (low, below), (high, above) = ends
-        return Interval(value, low, high, max(below, above))
 
 
 def _whole(what: str, value: Any) -> None:

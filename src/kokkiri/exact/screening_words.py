@@ -11,8 +11,9 @@ from torch import Tensor
 from kokkiri.phrases import count, percent, plain, probability, table
 
 if TYPE_CHECKING:
+    from kokkiri.exact.intervals import Interval
     from kokkiri.exact.screening import Frequencies, Screening, SecondTest
-    from kokkiri.exact.screening_counts import Interval, ScreeningCounts
+    from kokkiri.exact.screening_counts import ScreeningCounts
 
 MEANINGS = {
     "precision": "P(ill | positive)",
@@ -90,7 +91,7 @@ def second_text(two: SecondTest) -> str:
         for name, way in (("positive twice", two.both), ("positive once at least", two.either))
     ]
     return "\n\n".join([
-        f"A second test, {dependence_text(two)}",
+        wrapped(f"A second test, {dependence_text(two)}"),
         table(["results", "P(results)", "P(ill | results)"], rows),
         table(["act if", "precision", "recall", "type I error", "type II error"], ways),
     ])
@@ -99,7 +100,7 @@ def second_text(two: SecondTest) -> str:
 def counted_second_text(title: str, found: dict[tuple[bool, bool], Interval]) -> str:
     """The results of two tests whose rates were counted."""
     rows = [[_name(*results), *of_interval(value)] for results, value in found.items()]
-    return f"A second test, {title}\n\n" + table(["results", "P(ill | results)", "interval"], rows)
+    return wrapped(f"A second test, {title}") + "\n\n" + table(["results", "P(ill | results)", "interval"], rows)
 
 
 def dependence_text(two: SecondTest) -> str:
