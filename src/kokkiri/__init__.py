@@ -12,7 +12,8 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from kokkiri import decisions, evaluation, exact, likelihoods, networks, optimizers, posteriors, priors
+from kokkiri import causal, decisions, evaluation, exact, likelihoods, networks, optimizers, posteriors, priors
+from kokkiri.causal import Graph, identify
 from kokkiri.data.augment import Augment
 from kokkiri.data.core import Data, Inputs, Target
 from kokkiri.data.read import read
@@ -22,8 +23,10 @@ from kokkiri.errors import (
     ChecksumError,
     DataError,
     FormatError,
+    GraphError,
     KokkiriError,
     ModelError,
+    NotIdentified,
     NotPositiveDefinite,
     OutputError,
     ShapeError,
@@ -85,6 +88,8 @@ __all__ = [
     "FormatError",
     "Gaussian",
     "GradientDescent",
+    "Graph",
+    "GraphError",
     "Hamiltonian",
     "Herd",
     "HeteroscedasticGaussian",
@@ -100,6 +105,7 @@ __all__ = [
     "NegativeBinomial",
     "Nesterov",
     "Normal",
+    "NotIdentified",
     "NotPositiveDefinite",
     "OutputError",
     "Particles",
@@ -117,12 +123,14 @@ __all__ = [
     "Unsupported",
     "UsageError",
     "WarmUp",
+    "causal",
     "check",
     "decisions",
     "evaluation",
     "exact",
     "fit",
     "herd",
+    "identify",
     "likelihoods",
     "load",
     "networks",

@@ -4,6 +4,8 @@ KokkiriError (a ValueError)
 ├── DataError              a file, a column or a row is not what it must be
 │   ├── FormatError            a file is truncated, corrupt, or of another format
 │   └── ChecksumError          a download, or a file of a model, is not the one that was promised
+├── GraphError             a causal graph cannot be read, or has a cycle
+├── NotIdentified          a graph leaves an effect open: the hedge, and what would help
 ├── ShapeError             tensors do not fit together
 ├── ModelError             a model folder or a network cannot be used
 ├── CannotLift             torch.func.vmap cannot run this network; the loop engine can
@@ -18,7 +20,8 @@ Every message has four lines: what happened, what was needed, what was found, an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class KokkiriError(ValueError):
@@ -48,6 +51,35 @@ class FormatError(DataError):
 
 class ChecksumError(DataError):
     """Bytes differ from the ones whose SHA-256 was promised."""
+
+
+class GraphError(KokkiriError):
+    """A causal graph cannot be read, or has a cycle."""
+
+
+class NotIdentified(KokkiriError):
+    """A causal graph leaves an effect open: two models agree on all that is observed, and disagree about it.
+
+    `hedge` is a pair of sets of variables: the larger hangs together by hidden causes, and so does the smaller, which
+    is what remains of it once the treatments are set. `remedies` say what would help, `bounds` what is known all the
+    same, `witness()` gives two such models. They are values of `kokkiri.causal`.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        needs: str = "",
+        found: str = "",
+        fix: str = "",
+        hedge: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+        remedies: tuple[Any, ...] = (),
+        bounds: Any = None,
+        witness: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(what, needs=needs, found=found, fix=fix)
+        self.hedge, self.remedies, self.bounds = hedge, remedies, bounds
+        self.witness = witness
 
 
 class ShapeError(KokkiriError):

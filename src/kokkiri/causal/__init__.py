@@ -1,1 +1,43 @@
 """What would happen if we acted: graphs, identification, effects, refutation, sensitivity."""
+
+from kokkiri.causal.adjustment import (
+    AdjustmentSet,
+    adjustment_sets,
+    check_adjustment,
+    is_adjustment_set,
+    optimal_adjustment_set,
+)
+from kokkiri.causal.bounds import Bounds
+from kokkiri.causal.estimand import Estimand
+from kokkiri.causal.front_door import front_door_set
+from kokkiri.causal.graph import Graph
+from kokkiri.causal.identify import identify
+from kokkiri.causal.instruments import Instruments, instruments
+from kokkiri.causal.reading import graph_of
+from kokkiri.causal.remedies import Remedy
+from kokkiri.causal.separation import Path, directed_path, open_path, separated
+from kokkiri.causal.verify import Check
+from kokkiri.causal.witness import Witness
+
+__all__ = [
+    "AdjustmentSet",
+    "Bounds",
+    "Check",
+    "Estimand",
+    "Graph",
+    "Instruments",
+    "Path",
+    "Remedy",
+    "Witness",
+    "adjustment_sets",
+    "check_adjustment",
+    "directed_path",
+    "front_door_set",
+    "graph_of",
+    "identify",
+    "instruments",
+    "is_adjustment_set",
+    "open_path",
+    "optimal_adjustment_set",
+    "separated",
+]
