@@ -244,7 +244,7 @@ class BayesRule:
 
         Against all others their likelihood is averaged under the prior, so that here the prior matters: only with two
         hypotheses does the data alone say it. log: the weight of evidence, nats (Good 1950, "Probability and the
-        weighing of evidence", 6.1).
+        weighing of evidence").
         """
         place, likelihood = place_of(name, self.names), self.log_likelihood
         if against is not None:
