@@ -1,5 +1,16 @@
 """Bayes without approximation: discrete hypotheses, screening tests, conjugate families, Bayesian networks."""
 
+from kokkiri.exact import distributions
+from kokkiri.exact.conjugate import (
+    BetaBernoulli,
+    DirichletCategorical,
+    GammaExponential,
+    GammaPoisson,
+    LinearRegression,
+    NormalInverseGamma,
+    NormalInverseWishart,
+    NormalKnownVariance,
+)
 from kokkiri.exact.experiment import Experiment
 from kokkiri.exact.hypotheses import BayesRule, CromwellWarning, Hypotheses
 from kokkiri.exact.intervals import Interval
@@ -31,12 +42,20 @@ __all__ = [
     "BayesRule",
     "BayesianNetwork",
     "Beliefs",
+    "BetaBernoulli",
     "CromwellWarning",
+    "DirichletCategorical",
     "DirichletTables",
     "Experiment",
     "Explanation",
+    "GammaExponential",
+    "GammaPoisson",
     "Hypotheses",
     "Interval",
+    "LinearRegression",
+    "NormalInverseGamma",
+    "NormalInverseWishart",
+    "NormalKnownVariance",
     "Screening",
     "ScreeningCounts",
     "SecondTest",
@@ -47,6 +66,7 @@ __all__ = [
     "bayesian_network",
     "bdeu",
     "counts_from",
+    "distributions",
     "equal_counts",
     "from_bif",
     "most_probable_tables",
