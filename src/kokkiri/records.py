@@ -91,7 +91,7 @@ class Update:
     model had not seen before, where it is known; drift: by how many standard errors the new rows differ from it, below
     0 where they fall short. gap: by how many nats the network says less of the new rows than its linearisation. sha256:
     of the rows themselves (`data.digest`); file: of what they were read from. since, until: the first and the last day
-    of each column of dates. removed: the rows were taken out.
+    of each column of dates. removed: the rows were taken out. classes: how many rows each class had.
     """
 
     source: str
@@ -110,6 +110,7 @@ class Update:
     since: Mapping[str, float] = field(default_factory=dict)
     until: Mapping[str, float] = field(default_factory=dict)
     removed: bool = False
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

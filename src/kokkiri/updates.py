@@ -26,7 +26,7 @@ from kokkiri.records import Evidence, Record, Status, Update
 from kokkiri.training.flat import layout
 from kokkiri.training.plan import Plan
 from kokkiri.types import Optimizer
-from kokkiri.verbs import check_target, interruptible, predict, progress_bar, rows_for
+from kokkiri.verbs import check_target, classes_of, interruptible, predict, progress_bar, rows_for
 
 LEVELS = ("exact", "local", "full")
 DRAWS = 4  # of the posterior, over which a full update averages the curvature
@@ -300,7 +300,7 @@ def _entry(
     since, until = days_of(rows)
     return Update(
         rows.source.name, digest, len(rows), level, chained, mean, se, expected, drift, max(gaps) if gaps else None,
-        level == "exact", seconds, rows.source.sha256, since, until, remove,
+        level == "exact", seconds, rows.source.sha256, since, until, remove, classes_of(rows),
     )  # fmt: skip
 
 

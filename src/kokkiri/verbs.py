@@ -274,9 +274,17 @@ def data_facts(data: Data) -> dict[str, Any]:
         "source": data.source.name, "sha256": data.source.sha256, "rows": len(data), "source rows": data.source.rows,
         "inputs": list(data.inputs.shape), "target": data.target.name if data.target else "",
         "licence": data.source.licence, "citation": data.source.citation, "rows sha256": digest_of(data),
-        "since": since, "until": until,
+        "since": since, "until": until, "classes": classes_of(data),
     }  # fmt: skip
     return {k: v for k, v in facts.items() if v or k == "target"}
+
+
+def classes_of(data: Data) -> dict[str, int]:
+    """How many rows each class has; {} where the target is a number."""
+    if data.y is None or data.target is None or not data.target.levels:
+        return {}
+    counts = torch.bincount(data.y, minlength=data.target.classes).tolist()
+    return dict(zip(data.target.levels, counts, strict=True))
 
 
 def predict(

@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from kokkiri.cli.bayes import Bayes
     from kokkiri.cli.data import Data
+    from kokkiri.cli.decide import Decide
     from kokkiri.cli.fit import Fit
     from kokkiri.cli.graph import Graph
     from kokkiri.cli.predict import Predict
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = tyro.extras.SubcommandApp()
     parts = {
         "fit": Fit, "predict": Predict, "update": Update, "show": Show, "graph": Graph, "data": Data, "bayes": Bayes,
-        "screen": Screen,
+        "screen": Screen, "decide": Decide,
     }  # fmt: skip
     for name, command in parts.items():
         commands.command(command, name=name)

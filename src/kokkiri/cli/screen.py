@@ -47,6 +47,12 @@ class Screen:
     dependence: Annotated[tuple[str, ...], arg(metavar="R")] = ()
     """Correlation of the results of both tests, given the illness: one number, or one for the ill and one for the
     well (default: 0, independent)."""
+    cost_false_alarm: Annotated[float | None, arg(metavar="COST")] = None
+    """Cost of acting on somebody who is well; with --cost-miss: what the test is worth."""
+    cost_miss: Annotated[float | None, arg(metavar="COST")] = None
+    """Cost of leaving somebody who is ill."""
+    price: Annotated[float, arg(metavar="COST")] = 0.0
+    """Of the test, in the same unit."""
     level: Annotated[float, arg(metavar="P")] = 0.95
     """Probability of the intervals."""
     out: Annotated[str | None, arg(metavar="FILE.svg")] = None
@@ -63,10 +69,10 @@ class Screen:
             test = self._counted()
             two = test.rates.second(self._second(test.rates), self._dependence())
             found = test.second(self._second(test.rates), self._dependence())
-            say([str(test), counted_second_text(dependence_text(two), found)])
+            say([str(test), counted_second_text(dependence_text(two), found), *self._worth(test.rates)])
         else:
             test = self._rates()
-            say([str(test), str(test.second(self._second(test), self._dependence()))])
+            say([str(test), str(test.second(self._second(test), self._dependence())), *self._worth(test)])
         if path is not None:
             write_picture(path, test.picture())
         return 0
@@ -114,6 +120,21 @@ class Screen:
             whole = slash and ill.isdigit() and people.isdigit()
             prevalence = (int(ill), int(people)) if whole else number_of("--prevalence", self.prevalence)
         return ScreeningCounts(*(getattr(self, n) for n in COUNTS), prevalence=prevalence, level=self.level)
+
+    def _worth(self, test: Screening) -> list[str]:
+        """What the test is worth, where costs are named."""
+        from kokkiri.decisions import Costs, value_of_test
+
+        if self.cost_false_alarm is None and self.cost_miss is None:
+            return []
+        if self.cost_false_alarm is None or self.cost_miss is None:
+            lacks = "--cost-miss" if self.cost_miss is None else "--cost-false-alarm"
+            raise UsageError(
+                f"the test's worth needs {lacks}, too", needs="the costs of both errors", found="one of them",
+                fix=f"{lacks} 1",
+            )  # fmt: skip
+        found = value_of_test(test, Costs(self.cost_false_alarm, self.cost_miss), price=self.price)
+        return ["What the test is worth before one acts or leaves", str(found)]
 
     def _second(self, first: Screening) -> Screening | None:
         from kokkiri.exact import Screening

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from kokkiri.phrases import count, date_of
+from kokkiri.phrases import count, date_of, joined
 
 if TYPE_CHECKING:
     from kokkiri.posteriors import Particles
@@ -73,7 +73,7 @@ class Show:
             ("seed", str(record.seed)),
         ]
         facts += _posterior(post)
-        facts += [(f"data {name}", _plain(value)) for name, value in record.data.items() if value not in ({}, "")]
+        facts += [(f"data {name}", _plain(name, value)) for name, value in record.data.items() if value not in ({}, "")]
         facts += [("versions", ", ".join(f"{n} {v}" for n, v in record.versions.items()))]
         facts += [("weights SHA-256", page["tensors"]["sha256"]), ("source SHA-256", record.source or "unknown")]
         facts += [("note", note) for note in record.notes]
@@ -106,10 +106,12 @@ def _posterior(post: Particles) -> list[tuple[str, str]]:
     return facts
 
 
-def _plain(value: Any) -> str:
-    """A value as text; days of columns of dates as dates."""
+def _plain(name: str, value: Any) -> str:
+    """A value as text; days of columns of dates as dates, rows of classes as counts."""
     if not isinstance(value, dict):
         return str(value)
+    if name == "classes":
+        return joined([f"{level} {n:,}" for level, n in value.items()])
     return ", ".join(f"{name} {date_of(day)}" for name, day in value.items())
 
 

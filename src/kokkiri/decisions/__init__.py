@@ -4,7 +4,7 @@ from kokkiri.decisions.best import Best, best
 from kokkiri.decisions.costs import Costs, threshold
 from kokkiri.decisions.decide import Decisions, decide
 from kokkiri.decisions.information import Information, perfect_information, sample_information, value_of_test
-from kokkiri.decisions.prevalence import corrected
+from kokkiri.decisions.prevalence import corrected, training_shares
 
 __all__ = [
     "Best",
@@ -17,5 +17,6 @@ __all__ = [
     "perfect_information",
     "sample_information",
     "threshold",
+    "training_shares",
     "value_of_test",
 ]

@@ -32,7 +32,7 @@ class Costs:
 
     def __post_init__(self) -> None:
         for name in ("false_alarm", "miss", "reject"):
-            value, words = getattr(self, name), name.replace("_", " ")
+            value, words = getattr(self, name), {"reject": "rejection"}.get(name, name.replace("_", " "))
             if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
                 raise UsageError(
                     f"the cost of a {words} cannot be {value}", needs="a finite number, 0 or more", found=str(value),

@@ -142,7 +142,7 @@ class Decisions:
         return float((total > 0).double().mean())
 
     def curve(self, points: int = 201, draws: int = 4000) -> Curve:
-        """Cost a row against threshold, without rejection."""
+        """Cost a row against threshold, without rejection; draws: behind the bands, 0 for none."""
         p = self.probability.sort().values
         grid = torch.linspace(0, 1, points, dtype=torch.float64)
         odds = torch.linspace(-8, 8, points, dtype=torch.float64)  # where classes are rare all that matters is near 0
@@ -157,6 +157,8 @@ class Decisions:
         missed = torch.searchsorted(ill, grid).double()
         alarmed = len(well) - torch.searchsorted(well, grid).double()
         cost = self._cost((alarmed + 1) / (len(well) + 2), (missed + 1) / (len(ill) + 2), 0.0, 0.0)
+        if not draws:
+            return Curve(grid, cost, torch.full_like(cost, NAN), torch.full_like(cost, NAN))
         rng = philox(self.seed, "curve")
         beta = lambda k, n: torch.from_numpy(rng.beta((k + 1).numpy(), (n - k + 1).numpy(), (draws, len(grid))))
         drawn = self._cost(beta(alarmed, len(well)), beta(missed, len(ill)), 0.0, 0.0)
@@ -168,7 +170,7 @@ class Decisions:
         """(header, lines): a line a row, as `kokkiri decide --out` writes them. row: their numbers, counted from 0."""
         number = torch.arange(len(self)) if row is None else row
         name = self.levels[1]
-        header = ["row", f"p({name}), model", f"p({name})", "decision", "expected cost"]
+        header = ["row", f"p({name}) of the model", f"p({name})", "decision", "expected cost"]
         own, p, cost = (t.tolist() for t in (self.own, self.probability, self.expected_cost))
         done = [ACTIONS[k] for k in self.action.tolist()]
         digits = lambda v: float(f"{v:.6g}")

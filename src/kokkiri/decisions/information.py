@@ -23,8 +23,8 @@ class Information:
     """An experiment before a decision. Leading axes are cases.
 
     before: (...), expected utility of deciding now; informed: (...), of deciding after the experiment, its price not
-    counted; perfect: (...), of deciding in full knowledge. now: (...), number of the best action now. Of the K outcomes:
-    probability (..., K), what is then believed, posterior (..., K, H), and the number of the best action, then (..., K).
+    counted; perfect: (...), of deciding in full knowledge. now: (...), number of the best action now. Of K outcomes:
+    probability (..., K), what is believed then, posterior (..., K, H), and the best action, then (..., K).
     """
 
     actions: tuple[Any, ...]

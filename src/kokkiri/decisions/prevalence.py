@@ -10,6 +10,7 @@ from torch import Tensor
 from kokkiri.errors import ShapeError, Unsupported, UsageError
 from kokkiri.exact.probabilities import distribution, numbers, probability
 from kokkiri.numerics import log_space, mixture
+from kokkiri.posteriors import Particles
 from kokkiri.predictive import Classes
 
 
@@ -47,6 +48,27 @@ def corrected(predictive: Any, old: Any, new: Any) -> Tensor:
             f"{int((found.log_evidence == -torch.inf).flatten().nonzero()[0]) + 1}", fix="a small share in place of 0",
         )  # fmt: skip
     return found.log_posterior.exp()
+
+
+def training_shares(post: Particles) -> dict[str, float]:
+    """The share of each class among the rows that a model has learnt, its updates included."""
+    classes, levels = post.record.data.get("classes"), post.form.target.levels
+    if not levels:
+        raise Unsupported(
+            f"the target '{post.form.target.name}' has no classes", needs="a model that predicts classes",
+            found="a model of numbers", fix="kk.decisions.best(kk.predict(post, rows), utility, actions)",
+        )  # fmt: skip
+    if not classes:
+        raise UsageError(
+            "the model does not say how frequent its classes were", needs="the share of positives among its rows",
+            found="a model of an older version", fix="name it: --training-prevalence (trained_at)",
+        )  # fmt: skip
+    counts = {level: float(classes.get(level, 0)) for level in levels}
+    for update in post.record.updates:
+        for level, n in update.classes.items():
+            counts[level] += -n if update.removed else n
+    total = sum(counts.values())
+    return {level: n / total for level, n in counts.items()}
 
 
 def log_probabilities(predictive: Any) -> Tensor:

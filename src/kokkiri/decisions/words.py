@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kokkiri.phrases import count, percent, plain, probability, table
 
 if TYPE_CHECKING:
-    from kokkiri.decisions.decide import Decisions
+    from kokkiri.decisions.decide import Decisions, Strategy
     from kokkiri.exact.intervals import Interval
 
 DOUBT = 3.0  # standard deviations by which mean probability and prevalence may differ by chance
@@ -18,12 +18,13 @@ DOUBT = 3.0  # standard deviations by which mean probability and prevalence may 
 def decisions_text(made: Decisions) -> str:
     """What was chosen and why, both errors, costs beside the simple ways, and what to mind."""
     labelled = made.y is not None
-    chosen, *others = made.strategies
-    rows = [[s.name, _share(s.type_one), _share(s.type_two), _cost(s.cost)] for s in (chosen, *others)]
+    ways = made.strategies
+    rows = [[s.name, _share(s.type_one), _share(s.type_two), _cost(s.cost)] for s in ways]
     header = ["way to decide", "type I, %", "type II, %", "cost a row"]
     errors = f"Type I error: acting on '{made.levels[0]}'; type II: leaving '{made.levels[1]}'. "
     if labelled:
         positives = int(made.y.sum()) if made.y is not None else 0
+        errors += "Rows that are rejected are neither. " if made.costs.reject is not None else ""
         errors += (
             f"From {positives:,} labelled rows of '{made.levels[1]}' and {len(made) - positives:,} of "
             f"'{made.levels[0]}', with {percent(made.level, 0)} posterior intervals."
@@ -31,7 +32,7 @@ def decisions_text(made: Decisions) -> str:
     else:
         errors += "No row has a label: these are the errors that the model's own probabilities expect."
     return "\n\n".join([
-        "\n".join(_settings(made)), _wrap(_counts(made)), table(header, rows), _wrap(errors), *map(_wrap, _minds(made))
+        "\n".join(_settings(made)), _wrap(_counts(made)), table(header, rows), _wrap(errors), *map(_wrap, _minds(made, ways))
     ])  # fmt: skip
 
 
@@ -59,18 +60,19 @@ def _counts(made: Decisions) -> str:
     return said + (f", reject {reject:,}." if made.costs.reject is not None else ".")
 
 
-def _minds(made: Decisions) -> list[str]:
+def _minds(made: Decisions, ways: tuple[Strategy, ...]) -> list[str]:
     """Whether it is better than deciding at one half, where the cheapest threshold lies, and what does not fit."""
     out = []
-    chosen, half = made.strategies[:2]
+    chosen, half = ways[:2]
     same = bool((made.action == made.by_half).all())
     if same:
         out.append("The model's own probabilities at 0.5 decide the same.")
     elif made.y is not None:
-        cheaper = probability(made.cheaper) if 0 < made.cheaper < 1 else "more than 0.9999" if made.cheaper else "0"
-        out.append(f"Cheaper than the model's own probabilities at 0.5 with probability {cheaper}.")
+        p = made.cheaper
+        chance = "more than 0.999" if p > 0.999 else "less than 0.001" if p < 0.001 else f"{p:.3f}"
+        out.append(f"Cheaper than the model's own probabilities at 0.5 with probability {chance}.")
     if made.y is not None:
-        curve = made.curve()
+        curve = made.curve(draws=0)
         best = int(curve.cost.argmin())
         out.append(
             f"Looking back, {probability(float(curve.threshold[best]))} would have been the cheapest threshold on "
