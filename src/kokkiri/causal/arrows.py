@@ -22,6 +22,7 @@ TOKEN = re.compile(
     |(?P<end>[;\r\n])
     |(?P<open>\{)|(?P<close>\})|(?P<comma>,)
     |(?P<attributes>\[[^\]\n]*\])
+    |(?P<space>[ \t]+(?=\#))
     |(?P<text>(?:(?!->|<-|--|=>|<=|\s\#)[^;\r\n{},\[\]"→←↔])+)
     |(?P<odd>.)""",
     re.VERBOSE | re.MULTILINE,
@@ -63,7 +64,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
             found.append(("name", re.sub(r"\\(.)", lambda m: ESCAPED.get(m[1], m[1]), piece[1:-1])))
         elif kind == "text" and piece.strip():
             found.append(("name", piece.strip()))
-        elif kind not in {"text", "remark"}:
+        elif kind not in {"text", "remark", "space"}:
             found.append((kind, piece))
     return found
 
@@ -93,7 +94,10 @@ def _term(rest: list[tuple[str, str]], shown: str) -> list[str]:
     if rest and rest[0][0] == "name":
         return [rest.pop(0)[1]]
     kinds = [kind for kind, _ in rest]
-    if kinds[:1] != ["open"] or "close" not in kinds:
+    if kinds[:1] == ["open"] and "close" not in kinds:
+        raise GraphError(f"'{{' is not closed in: {shown}", needs="{a, b}", found=shown,
+                         fix="write } behind the last name of the group")  # fmt: skip
+    if kinds[:1] != ["open"]:
         raise _odd(rest[0] if rest else ("end", "the end"), shown)
     end = kinds.index("close")
     inside, rest[:] = rest[1:end], rest[end + 1 :]

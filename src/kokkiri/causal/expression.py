@@ -191,13 +191,13 @@ def total(over: Iterable[str], of: Expression) -> Expression:
     while left:
         for name in sorted(left):
             fewer = _summed_out(name, factors)
-            if fewer is not None:
+            # a variable that would occur no more has to be counted: Σ_{a, b} P(a | b) is the number of values of b
+            if fewer is not None and left - {name} <= frozenset().union(*(f.free for f in fewer)):
                 factors = fewer
                 left.discard(name)
                 break
         else:
             break
-    assert left <= frozenset().union(*(f.free for f in factors)), "a sum over what nothing depends on any more"
     outside = [f for f in factors if not f.free & left]
     inside = [f for f in factors if f.free & left]
     if not left:

@@ -75,7 +75,7 @@ class _Writer:
 
     def write(self, e: Expression, primes: Primes, *, alone: bool = True) -> str:
         """The text of a part; `primes` are those of the names in scope, `alone` means without neighbours."""
-        from kokkiri.causal.expression import Covariances, Fraction, Probability, Sum
+        from kokkiri.causal.expression import ONE, Covariances, Fraction, Probability, Sum
 
         style = self.style
         if isinstance(e, Probability):
@@ -95,8 +95,8 @@ class _Writer:
             above, below = self.write(e.numerator, primes), self.write(e.denominator, primes)
             if isinstance(e.denominator, Covariances) and len(e.denominator.rows) > 1:
                 return below + style.inverse + above
-            term = Probability | Covariances
-            text = style.divided(above, below, isinstance(e.numerator, term), isinstance(e.denominator, term))
+            simple = [isinstance(t, Probability | Covariances) or t == ONE for t in (e.numerator, e.denominator)]
+            text = style.divided(above, below, *simple)
             return f"[{text}]" if style.brackets and not alone else text
         parts = sorted(e.factors, key=self._rank)
         last = len(parts) - 1  # a sum at the end needs no brackets

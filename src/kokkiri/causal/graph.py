@@ -8,6 +8,7 @@ networks", where the order in which latents are taken out is shown not to matter
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Names = str | Iterable[str]
-SPECIAL = (";", "\n", "\r", ",", '"', "{", "}", "[", "]", "--", "->", "<-")  # what an arrow string means something by
+# what means something in an arrow string
+SPECIAL = re.compile(r"""[;,"{}\[\]\r\n→←↔]|--|[-=]>|<[-=]|\s\#|^\#|^//|^\s|\s$""")
 
 
 @dataclass(frozen=True)
@@ -249,5 +251,5 @@ def _known(names: Names, index: Mapping[str, int]) -> tuple[str, ...]:
 
 def quoted(name: str) -> str:
     """A name as it stands in an arrow string: between quotes where it holds a sign that means something there."""
-    plain = name == name.strip() and not name.startswith(("#", "//")) and not any(sign in name for sign in SPECIAL)
-    return name if plain else '"' + name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"' if SPECIAL.search(name) else name
