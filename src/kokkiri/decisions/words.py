@@ -32,7 +32,8 @@ def decisions_text(made: Decisions) -> str:
     else:
         errors += "No row has a label: these are the errors that the model's own probabilities expect."
     return "\n\n".join([
-        "\n".join(_settings(made)), _wrap(_counts(made)), table(header, rows), _wrap(errors), *map(_wrap, _minds(made, ways))
+        "\n".join(_settings(made)), _wrap(_counts(made)), table(header, rows), _wrap(errors),
+        *map(_wrap, _minds(made, ways)),
     ])  # fmt: skip
 
 

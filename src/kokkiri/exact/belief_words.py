@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -69,11 +70,11 @@ def of_ratio(log_ratio: float) -> str:
     return plain(math.exp(log_ratio)) if abs(log_ratio) < 30 else f"10^{log_ratio / math.log(10):.1f}"
 
 
-def short(names: Sequence[str], p: Tensor) -> str:
+def short(names: Sequence[str], log_p: Tensor) -> str:
     """For a repr."""
-    if p.ndim > 1:
-        return f"{', '.join(names[:4])}{', …' * (len(names) > 4)}; {count(p[..., 0].numel(), 'case')}"
-    pairs = [f"{n} {probability(v)}" for n, v in zip(names, p.tolist(), strict=True)]
+    if log_p.ndim > 1:
+        return f"{', '.join(names[:4])}{', …' * (len(names) > 4)}; {count(log_p[..., 0].numel(), 'case')}"
+    pairs = [f"{n} {p}" for n, p in zip(names, of_beliefs(log_p), strict=True)]
     return ", ".join(pairs[:6]) + (", …" if len(pairs) > 6 else "")
 
 
@@ -102,8 +103,11 @@ def rule_table(rule: BayesRule) -> str:
     rows.append(("evidence", "", "", of_log(evidence), "", ""))
     parts = [table(["hypothesis", "prior", "likelihood", "prior × likelihood", "posterior", "Bayes factor"], rows)]
     parts.append(
-        f"Evidence {of_log(evidence)} as normaliser, {of_log(mean)} as expected likelihood under the prior;\n"
-        f"log evidence {plain(evidence)} nats. Bayes factors: against all others together."
+        textwrap.fill(
+            f"Evidence {of_log(evidence)} as normaliser, {of_log(mean)} as expected likelihood under the prior; log "
+            f"evidence {plain(evidence)} nats. Bayes factors: against all others together.",
+            80,
+        )
     )
     if len(rule.log_likelihoods) > 1:
         parts.append(_steps(rule))

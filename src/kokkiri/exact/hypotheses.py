@@ -88,7 +88,7 @@ class Hypotheses:
         object.__setattr__(self, "log", False)
 
     def __repr__(self) -> str:
-        return f"Hypotheses({words.short(self.names, self.prior)})"
+        return f"Hypotheses({words.short(self.names, self.log_prior)})"
 
     def __str__(self) -> str:
         return words.prior_table(self.names, self.log_prior)
@@ -162,7 +162,7 @@ class BayesRule:
 
     def __repr__(self) -> str:
         seen = len(self.log_likelihoods)
-        return f"BayesRule({words.short(self.names, self.posterior)}, after {seen} observation{'s' * (seen != 1)})"
+        return f"BayesRule({words.short(self.names, self.log_posterior)}, after {seen} observation{'s' * (seen != 1)})"
 
     def __str__(self) -> str:
         return words.rule_table(self)
