@@ -2,7 +2,7 @@
 
     python benchmarks/mnist_posterior.py [--fashion FOLDER]
 
-MLP 784-128-10, ReLU, trained on all 60,000 images under N(0, 1): 40 epochs of Adam (learning rate 1e-3, batches of
+MLP 784-256-256-10, ReLU, trained on all 60,000 images under N(0, 1): 40 epochs of Adam (learning rate 1e-3, batches of
 256), no held-out rows, each posterior as it comes but for one random column of the likelihood's curvature in place of
 ten. Judged on the 10,000 test images; strangers are the 10,000 test images of Fashion-MNIST (Xiao, Rasul & Vollgraf
 2017), read from FOLDER (the Debian package dataset-fashion-mnist puts them there) and standardised as the digits are.
@@ -89,7 +89,7 @@ def main(rows, folder, keep):
             if any((r["seed"], r["method"]) == (seed, name) for r in rows):
                 continue
             make = lambda recipe=recipe: kk.networks.MLP(
-                train.inputs, [128], 10, dropout=0.2 if isinstance(recipe, Dropout) else 0.0
+                train.inputs, [256, 256], 10, dropout=0.2 if isinstance(recipe, Dropout) else 0.0
             )
             began = time.process_time()
             post = kk.fit(

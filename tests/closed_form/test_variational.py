@@ -107,7 +107,7 @@ def test_an_ivon_that_was_asked_for_is_kept_and_others_are_replaced():
     )  # fmt: skip
     assert Variational().prepare(run).optimizer is own
     made = Variational().prepare(replace(run, optimizer=kk.Adam(lr=7.0))).optimizer
-    assert made == IVON(lr=0.1, spread=0.1, memory=100.0)
+    assert made == IVON(lr=0.1, spread=0.1, memory=500.0)
     assert isinstance(Variational(), Recipe)
 
 

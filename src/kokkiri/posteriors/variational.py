@@ -32,6 +32,7 @@ from kokkiri.types import Likelihood, Prior
 
 STEADY = 5.0  # lr N / B: the mean then jitters by about its own σ before the rate falls
 CURVATURE = 0.1  # h at the start, nats a row: networks with standardised inputs have less
+MEMORY = 0.5  # of the run: a shorter memory lets the spread of whole layers run away, and accuracy with it
 WIDEST = 0.1  # σ at the start: wider, few rows would be taught with weights that are mostly noise
 
 
@@ -98,7 +99,7 @@ class Variational:
         share = min(run.plan.batch or rows, rows) / rows
         ivon = IVON(
             lr=min(0.1, STEADY * share), spread=min(WIDEST, (CURVATURE * rows) ** -0.5),
-            memory=max(1.0, run.plan.steps / 10),
+            memory=max(1.0, run.plan.steps * MEMORY),
         )  # fmt: skip
         return replace(run, optimizer=ivon)
 
