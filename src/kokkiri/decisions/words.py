@@ -31,9 +31,9 @@ def decisions_text(made: Decisions) -> str:
         )
     else:
         errors += "No row has a label: these are the errors that the model's own probabilities expect."
+    settings = "\n".join(textwrap.fill(line, 80, subsequent_indent=" " * 12) for line in _settings(made))
     return "\n\n".join([
-        "\n".join(_settings(made)), _wrap(_counts(made)), table(header, rows), _wrap(errors),
-        *map(_wrap, _minds(made, ways)),
+        settings, _wrap(_counts(made)), table(header, rows), _wrap(errors), *map(_wrap, _minds(made, ways)),
     ])  # fmt: skip
 
 
