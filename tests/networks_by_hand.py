@@ -47,11 +47,11 @@ def a_network(seed, most=6):
     net = random_network(n, seed, arrows=float(rng.uniform(0.5, 2.0)), states=[1, 2, 3] if seed % 3 == 0 else [2, 3])
     tables = {}
     for name, table in net.tables.items():
-        if rng.random() < 0.3 and table.shape[-1] > 1:
-            table = table * torch.from_numpy((rng.random(table.shape) < 0.6).astype(float))
-            table = torch.where(table.sum(-1, keepdim=True) > 0, table, 1.0)
-            table = table / table.sum(-1, keepdim=True)
         tables[name] = table
+        if rng.random() < 0.3 and table.shape[-1] > 1:
+            some = table * torch.from_numpy((rng.random(table.shape) < 0.6).astype(float))
+            some = torch.where(some.sum(-1, keepdim=True) > 0, some, 1.0)
+            tables[name] = some / some.sum(-1, keepdim=True)
     order = rng.permutation(n).tolist()
     structure = kk.exact.Structure(tuple(net.structure.variables[i] for i in order))
     return kk.exact.BayesianNetwork(structure, tables), rng

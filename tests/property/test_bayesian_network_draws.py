@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks_by_hand import a_network, at_evidence, joint_of, named, some_evidence
+from networks_by_hand import a_network, at_evidence, joint_of, some_evidence
 from scipy import stats
 
 import kokkiri as kk
@@ -74,7 +74,7 @@ def entries(tables):
 
 
 def test_ranks_are_uniform_for_tables_learnt_from_complete_rows():
-    """Simulation-based calibration (Talts et al. 2018): truth from the prior, rows from the truth, its rank among draws."""
+    """Simulation-based calibration (Talts et al. 2018): the rank of the truth, drawn from the prior, among draws."""
     what = kk.exact.structure("a -> b -> c <- a", {"a": TWO, "b": ("0", "1", "2"), "c": TWO})
     draws, ranks = 63, []
     for k in range(400):

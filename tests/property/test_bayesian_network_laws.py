@@ -145,9 +145,7 @@ def test_soft_evidence_is_a_child_that_was_seen(seed):
     likelihood = rng.uniform(0.1, 0.9, len(v.states))
     seen = kk.exact.Variable("seen", ("yes", "no"), (v.name,))
     child = torch.from_numpy(np.stack([likelihood, 1 - likelihood], -1))
-    more = kk.exact.BayesianNetwork(
-        kk.exact.Structure((*net.structure.variables, seen)), {**net.tables, "seen": child}
-    )
+    more = kk.exact.BayesianNetwork(kk.exact.Structure((*net.structure.variables, seen)), {**net.tables, "seen": child})
     hard = more.given({**words, "seen": "yes"})
     soft = net.given(words, soft={v.name: likelihood})
     torch.testing.assert_close(soft.log_evidence, hard.log_evidence, **EXACT)
@@ -186,7 +184,9 @@ def test_what_is_written_as_bif_is_read_to_the_last_bit(seed):
     signs = ["a b", "x.1", "{y}", "10%", "-5", "é", "a|b", "(1,2)", "//", "t", "f;", "/*"]
     rename = {name: f"{signs[int(rng.integers(len(signs)))]}{k}" for k, name in enumerate(net.structure.names)}
     variables = tuple(
-        kk.exact.Variable(rename[v.name], tuple(f"{s} {rename[v.name]}" for s in v.states), tuple(map(rename.get, v.parents)))
+        kk.exact.Variable(
+            rename[v.name], tuple(f"{s} {rename[v.name]}" for s in v.states), tuple(map(rename.get, v.parents))
+        )
         for v in net.structure.variables
     )
     tables = {rename[name]: table for name, table in net.tables.items()}

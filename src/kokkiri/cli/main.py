@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kokkiri.cli.fit import Fit
     from kokkiri.cli.graph import Graph
     from kokkiri.cli.predict import Predict
+    from kokkiri.cli.query import Query
     from kokkiri.cli.screen import Screen
     from kokkiri.cli.show import Show
     from kokkiri.cli.update import Update
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = tyro.extras.SubcommandApp()
     parts = {
         "fit": Fit, "predict": Predict, "update": Update, "show": Show, "graph": Graph, "data": Data, "bayes": Bayes,
-        "screen": Screen, "decide": Decide,
+        "screen": Screen, "decide": Decide, "query": Query,
     }  # fmt: skip
     for name, command in parts.items():
         commands.command(command, name=name)

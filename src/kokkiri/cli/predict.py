@@ -58,7 +58,7 @@ class Predict:
             say(f"! {note}")
         if self.out is None:
             header, lines = predictions.table(predictive, data, target, self.level)
-            _print(header, lines)
+            show_table(header, lines)
         else:
             predictions.write(self.out, predictive, data, target, self.level)
             say(f"{len(data):,} predictions written to {self.out}")
@@ -74,7 +74,7 @@ class Predict:
         return 0
 
 
-def _print(header: list[str], lines: list[list[object]]) -> None:
+def show_table(header: list[str], lines: list[list[object]]) -> None:
     """A table on a terminal, CSV in a pipe."""
     import csv
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,8 +39,7 @@ class TooLarge(ValueError):
 class Product:
     """∏ of operands, summed over all labels that are not in `output`.
 
-    operands: their numbers in the list of tables. views: for each the permutation of its axes and the index that makes
-    it broadcast over all labels, those of the output first. axes: which of these are summed.
+    operands: their numbers in the list of tables.
     """
 
     operands: tuple[int, ...]
@@ -47,8 +47,25 @@ class Product:
     output: tuple[int, ...]
     summed: tuple[int, ...]
     subscripts: str
-    views: tuple[tuple[tuple[int, ...], tuple[slice | None, ...]], ...]
-    axes: tuple[int, ...]
+
+    @cached_property
+    def views(self) -> tuple[tuple[list[int], tuple[slice | None, ...]], ...]:
+        """For each operand the permutation of its axes and the index that makes it broadcast over all labels.
+
+        Those of the output come first.
+        """
+        axis = {label: k for k, label in enumerate((*self.output, *self.summed))}
+        found = []
+        for scope in self.scopes:
+            along = sorted(range(len(scope)), key=lambda k, scope=scope: axis[scope[k]])
+            there = {axis[label] for label in scope}
+            found.append((along, tuple(slice(None) if k in there else None for k in range(len(axis)))))
+        return tuple(found)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Which of the axes of all labels are summed."""
+        return tuple(range(len(self.output), len(self.output) + len(self.summed)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,16 +162,8 @@ def product(operands: Sequence[int], scopes: Sequence[Sequence[int]], output: Se
     letter = dict(zip(labels, string.ascii_letters, strict=False))
     write = lambda scope: "".join(letter[label] for label in scope)
     summed = tuple(label for label in labels if label not in output)
-    axis = {label: k for k, label in enumerate((*output, *summed))}
-    views = []
-    for scope in scopes:
-        along = sorted(range(len(scope)), key=lambda k, scope=scope: axis[scope[k]])
-        there = {axis[label] for label in scope}
-        views.append((tuple(along), tuple(slice(None) if k in there else None for k in range(len(axis)))))
     subscripts = ",".join(map(write, scopes)) + "->" + write(output)
-    axes = tuple(range(len(output), len(axis)))
-    frozen = tuple(tuple(scope) for scope in scopes)
-    return Product(tuple(operands), frozen, tuple(output), summed, subscripts, tuple(views), axes)
+    return Product(tuple(operands), tuple(map(tuple, scopes)), tuple(output), summed, subscripts)
 
 
 def add(step: Product, tables: Sequence[Array]) -> Array:

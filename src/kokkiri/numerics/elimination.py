@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kokkiri.numerics.random import philox
 
-ENOUGH = 50_000  # entries: below, the sums take less time than the search for a better order would
+FEW, ENOUGH = 2000, 50_000  # entries: below, the sums take less time than a second order, or a search, would
 TRIES = 24  # orders with ties, and near ties, broken at random
 
 
@@ -36,7 +36,10 @@ def order(scopes: Iterable[Sequence[int]], sizes: Sequence[int], keep: Iterable[
     for label in keep:
         free.remove(label)
     logs = [math.log2(n) for n in sizes]
-    best = min((_greedy(near, free, logs, score) for score in (_by_fill, _by_weight)), key=lambda o: o.entries)
+    best = _greedy(near, free, logs, _by_fill)
+    if best.entries <= FEW:
+        return best
+    best = min(best, _greedy(near, free, logs, _by_weight), key=lambda o: o.entries)
     if best.entries <= ENOUGH:
         return best
     for k in range(TRIES):
@@ -99,13 +102,15 @@ def _greedy(
         around = members(clique)
         entries += 2.0 ** sum(logs[i] for i in around)
         rest = clique & ~(1 << best)
-        touched = 0
+        touched = rest
         for i in around:
             if i != best:
-                near[i] = (near[i] | rest) & ~(1 << best)
-                touched |= near[i]
+                joined = (near[i] | rest) & ~(1 << best)
+                if joined & ~near[i]:  # where two neighbours are joined the fill changes one step further away, too
+                    touched |= joined
+                near[i] = joined
         near[best] = 0
-        for i in members(touched):  # a fill changes where two neighbours were joined, one step further away
+        for i in members(touched):
             if i in left:
                 scores[i] = score(i, near, logs)
     return Order(tuple(done), math.inf if left else entries)
@@ -123,4 +128,4 @@ def _by_fill(label: int, near: list[int], logs: Sequence[float]) -> float:
     for i in around:
         if missing := bits & ~near[i]:
             fill += 2.0 ** logs[i] * sum(2.0 ** logs[j] for j in members(missing))
-    return fill + 1e-6 * sum(logs[i] for i in around)
+    return fill + 1e-6 * sum(map(logs.__getitem__, around))

@@ -101,11 +101,12 @@ def from_bif(text: str, source: str = "the text") -> BayesianNetwork:
     FormatError with the number of the line, GraphError with the cycle.
     """
     found = parse(text, source)
-    variables = {v.name.text: v for v in found.variables}
+    variables = {v.name.text: v for v in reversed(found.variables)}  # the first of two
+    variables = {v.name.text: variables[v.name.text] for v in found.variables}
     if again := twice(v.name for v in found.variables):
         raise error(source, again.line, f"the variable '{again.text}' is there twice", "names that differ",
                     f"the first in line {variables[again.text].name.line}", "take one of them out")  # fmt: skip
-    heads = {h.child.text: h for h in found.heads}
+    heads = {h.child.text: h for h in reversed(found.heads)}
     if again := twice(h.child for h in found.heads):
         raise error(source, again.line, f"'{again.text}' has two tables", "one for each variable",
                     f"the first in line {heads[again.text].child.line}", "take one of them out")  # fmt: skip

@@ -139,6 +139,19 @@ def rows_of(what: Structure, table: Any) -> Rows:
     return Rows(columns, np.stack([found[i] for i in columns], 1), tuple(others))
 
 
+def with_case(what: Structure, rows: Rows, case: Mapping[int, int]) -> Rows:
+    """The same rows with states that hold in all of them."""
+    for i in case:
+        if i in rows.columns:
+            name = what.variables[i].name
+            raise UsageError(f"'{name}' is a column, and is given for all rows, too", needs="one of the two",
+                             found=f"'{name}' twice", fix="leave one of them out")  # fmt: skip
+    columns = tuple(sorted([*rows.columns, *case]))
+    place = {i: rows.codes[:, k] for k, i in enumerate(rows.columns)}
+    place |= {i: np.full(len(rows.codes), k) for i, k in case.items()}
+    return Rows(columns, np.stack([place[i] for i in columns], 1), rows.others)
+
+
 def groups_of(rows: Rows) -> list[Group]:
     """Rows by which of their cells are known.
 

@@ -40,7 +40,7 @@ class Explanation:
             return f"{len(self.log_prob):,} most probable explanations, of {len(self.codes):,} variables each"
         rows = [[name, state, "known" if name in self.known else ""] for name, state in self.states.items()]
         p = float(self.log_prob.exp())
-        head = f"The most probable states of all variables together: p = {probability(p)} given the evidence"
+        head = f"the most probable states of all variables together: p = {probability(p)}"
         return f"{head}\n\n{table(['variable', 'state', ''], rows, left=3)}"
 
 

@@ -28,7 +28,7 @@ def random_network(
     or what to choose from at random.
 
     >>> random_network(5, seed=1)
-    BayesianNetwork(random: 5 variables, 6 arrows, 22 probabilities)
+    BayesianNetwork(random: 5 variables, 6 arrows, 32 probabilities)
     """
     choices = [states] if isinstance(states, int) else list(states)
     if variables < 1 or parents < 0 or not choices or min(choices) < 1:

@@ -45,7 +45,8 @@ class Structure:
         for variable in self.variables:
             name = variable.name
             if not isinstance(name, str) or not name.strip():
-                raise GraphError(f"{name!r} is no name of a variable", needs="text that is not blank", found=repr(name))
+                raise GraphError(f"{name!r} is no name of a variable", needs="text that is not blank", found=repr(name),
+                                 fix="name it")  # fmt: skip
             if name in known:
                 raise GraphError(f"the variable '{name}' is there twice", needs="names that differ",
                                  found=f"{len(self.variables):,} variables", fix="rename one of them")  # fmt: skip
@@ -273,7 +274,7 @@ def _statements(text: str) -> list[list[Any]]:
             line = text[:at].count("\n") + 1
             hidden = piece in {"<->", "↔"}
             raise GraphError(
-                f"'{piece or text.strip()[-20:]}' is out of place in the arrows, line {line}",
+                f"'{piece}' is out of place in the arrows, line {line}" if piece else "the arrows end in the middle",
                 needs="names with -> or <- between them, statements apart by ; or a line",
                 found=(text.splitlines() or [""])[min(line, len(text.splitlines())) - 1].strip()[:70],
                 fix="a hidden common cause is a variable of its own here: a <- hidden -> b" if hidden

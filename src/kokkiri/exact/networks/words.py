@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from kokkiri.exact.networks.evidence import Rows
@@ -11,7 +12,8 @@ from kokkiri.phrases import plain, probability, table
 if TYPE_CHECKING:
     from kokkiri.exact.networks.beliefs import Beliefs
 
-BAR = 20  # characters that a probability of one is drawn with
+WIDTH = 80
+BAR, SHORT = 20, 8  # characters that a probability of one is drawn with, at most and at least
 NAME = 28  # characters of a name that are printed
 
 
@@ -47,22 +49,28 @@ def beliefs_text(beliefs: Beliefs) -> str:
             f"{plain(float(nats.min()), 3)} to {plain(float(nats.max()), 3)} nats; marginals of "
             f"{len(beliefs.marginals):,} variables"
         )
-    lines = []
     told = bool(beliefs.evidence or beliefs.soft)
     known = {network.structure.variables[i].name for i in beliefs.evidence}
     prior = network.prior.marginals if told else {}
+    lines, values = [], []
     for name, p in beliefs.marginals.items():
         if name in known:
             continue
         states = network.structure.variables[network.structure.index[name]].states
         for k, (state, value) in enumerate(zip(states, p.tolist(), strict=True)):
             before = [probability(float(prior[name][k]))] if told else []
-            bar = "█" * round(BAR * value)
-            lines.append([_cut(name) if k == 0 else "", _cut(state), *before, probability(value), bar.ljust(BAR)])
+            lines.append([_cut(name) if k == 0 else "", _cut(state), *before, probability(value)])
+            values.append(value)
     head = f"{network.name} {evidence_line(beliefs)}" if told else f"{network.name}: {evidence_line(beliefs)}"
+    head = textwrap.fill(head, WIDTH)
     if not lines:
         return head
-    titles = ["variable", "state", *(["before", "after"] if told else ["p"]), ""]
+    titles = ["variable", "state", *(["before", "after"] if told else ["p"])]
+    taken = sum(max(map(len, column)) + 2 for column in zip(titles, *lines, strict=True))
+    bar = min(BAR, WIDTH - taken)
+    if bar >= SHORT:
+        titles.append("")
+        lines = [[*line, ("█" * round(bar * value)).ljust(bar)] for line, value in zip(lines, values, strict=True)]
     return f"{head}\n\n{table(titles, lines, left=2)}"
 
 
