@@ -1,11 +1,11 @@
 """Which variables must be adjusted for: the complete criterion, minimal sets, and the best one.
 
 Z may be adjusted for, P(y | do(x)) = Σ_z P(y | x, z) P(z), exactly when it holds nothing that is on a causal path from
-x to y or behind one, and blocks every other path between x and y that leaves no x (Shpitser, VanderWeele & Robins 2010,
-"On the validity of covariate adjustment", theorem 2 and 3; Perković et al. 2018, "Complete graphical
-characterization"). The second half is separation in the graph without the first arrows of causal paths (van der Zander,
-Liśkiewicz & Textor 2019, "Separators and adjustment sets in causal graphs", theorem 7.1). Latent nodes are projected
-out first.
+x to y or behind one, and blocks every path between them that is not causal and meets no other treatment (Shpitser,
+VanderWeele & Robins 2010, "On the validity of covariate adjustment"; Perković, Textor, Kalisch & Maathuis 2018,
+"Complete graphical characterization and construction of adjustment sets"). The second half is separation in the graph
+without the first arrows of causal paths (van der Zander, Liśkiewicz & Textor 2019, "Separators and adjustment sets in
+causal graphs"). Latent nodes are projected out first.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def is_adjustment_set(graph: Graph | str, treatment: Names, outcome: Names, adju
     True
     """
     asked = question(graph, treatment, outcome, given)
-    return asked.valid(asked.graph.mask(adjust))
+    return asked.valid(measured(graph_of(graph), asked.graph, adjust) & ~asked.c)
 
 
 def adjustment_sets(
@@ -127,9 +127,9 @@ def optimal_adjustment_set(
 
     It is what is joined to the outcome once causal paths, latent and forbidden nodes are closed up: without hidden
     causes the parents of the nodes on causal paths, save what is forbidden (Henckel, Perković & Maathuis 2022,
-    "Graphical criteria for efficient total effect estimation", definition 3.12; Rotnitzky & Smucler 2020, "Efficient
-    adjustment sets"), with them the set of Smucler, Sapienza & Rotnitzky 2022 ("Efficient adjustment sets in causal
-    graphical models with hidden variables", theorem 2). Smallest is the asymptotic variance of every regular estimator.
+    "Graphical criteria for efficient total effect estimation"; Rotnitzky & Smucler 2020, "Efficient adjustment sets"),
+    with them the set of Smucler, Sapienza & Rotnitzky 2022 ("Efficient adjustment sets in causal graphical models with
+    hidden variables"). What is smallest is the variance in large samples.
 
     >>> optimal_adjustment_set("u -> dose; age -> {dose, outcome}; diet -> outcome; dose -> outcome", "dose", "outcome")
     AdjustmentSet(variables=('age', 'diet'), among='all')
@@ -200,8 +200,8 @@ def _minimal_sets(asked: Question) -> Iterator[int]:
 def _all_sets(asked: Question) -> Iterator[int]:
     """Every valid set, by leaving a variable out or taking it in as long as some valid set remains.
 
-    Between I and R lies one exactly when R's ancestors of x, y and I are one (van der Zander et al. 2019, lemma 3.4),
-    so that no branch is entered in vain.
+    Between I and R lies one exactly when R's ancestors of x, y and I are one (van der Zander et al. 2019), so that no
+    branch is entered in vain.
     """
     stack = [(0, asked.usable)] if asked.possible() else []
     while stack:

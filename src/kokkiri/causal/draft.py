@@ -10,7 +10,7 @@ from kokkiri.causal.graph import Graph
 from kokkiri.errors import GraphError
 
 NO, YES = {"no", "false", "0", "none"}, {"yes", "true", "1", ""}
-HIDDEN = {"latent", "unobserved", "hidden", "u"}
+HIDDEN = {"latent", "unobserved", "hidden"}
 ARROWS = {"->": (False, True), "<-": (True, False), "<->": (True, True), "→": (False, True), "←": (True, False)}
 ARROWS |= {"↔": (True, True)}  # whether there is a head at the left end, and at the right
 

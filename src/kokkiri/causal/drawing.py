@@ -77,15 +77,21 @@ def picture(graph: Graph, treatment: Names = (), outcome: Names = (), adjusted: 
 def _arrow(chain: Sequence[Point], box_from: tuple[float, float], box_to: tuple[float, float]) -> str:
     """A path through points, from the border of a box to that of another."""
     points = list(chain)
-    points[0], points[-1] = _border(points[0], points[1], box_from), _border(points[-1], points[-2], box_to)
     if len(points) == 2:
-        (x0, y0), (x1, y1) = points
+        (x0, y0), (x1, y1) = _border(points[0], points[1], box_from), _border(points[1], points[0], box_to)
         return f"M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"
+    points[0], points[-1] = _side(points[0], points[1], box_from, 1), _side(points[-1], points[-2], box_to, -1)
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
         path += f"C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
     return path
+
+
+def _side(centre: Point, towards: Point, box: tuple[float, float], sign: int) -> Point:
+    """A point on the right (1) or left (-1) side of a box, a little up or down to where the way goes on."""
+    shift = max(-box[1] / 4, min(box[1] / 4, (towards[1] - centre[1]) / 4))
+    return centre[0] + sign * (box[0] / 2 + 1.5), centre[1] + shift
 
 
 def _border(centre: Point, towards: Point, box: tuple[float, float]) -> Point:

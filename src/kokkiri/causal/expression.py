@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
 from typing import TypeAlias
 
 from kokkiri.causal.formulas import unicode
@@ -241,16 +240,15 @@ def probability(of: Iterable[str], given: Iterable[str] = (), do: Iterable[str] 
 def _flat(factors: Iterable[Expression]) -> Expression:
     """A product of what is no fraction, with P(a | b, c) P(b | c) as P(a, b | c)."""
     inner = [g for f in factors for g in factors_of(f)]
-    merged = True
-    while merged:
-        merged = False
-        for a, b in permutations([f for f in inner if isinstance(f, Probability)], 2):
-            if a.given == b.of | b.given and a.do == b.do and not a.of & b.given:
-                inner.remove(a)
-                inner.remove(b)
-                inner.append(Probability(a.of | b.of, b.given, a.do))
-                merged = True
-                break
+    while True:
+        terms = [f for f in inner if isinstance(f, Probability)]
+        about = {(f.of | f.given, f.do): f for f in terms}
+        pair = next(((a, b) for a in terms if (b := about.get((a.given, a.do))) and not a.of & b.given), None)
+        if pair is None:
+            break
+        for f in pair:
+            inner.remove(f)
+        inner.append(Probability(pair[0].of | pair[1].of, pair[1].given, pair[1].do))
     return inner[0] if len(inner) == 1 else Product(tuple(sorted(inner, key=lambda e: e.key)))
 
 

@@ -2,7 +2,7 @@
 
 M satisfies it relative to (x, y) when M cuts every directed path from x to y, no path enters x from behind and reaches
 M open, and x blocks every path that enters M from behind and reaches y (Pearl 1995, "Causal diagrams for empirical
-research", section 4.3). Then P(y | do(x)) = Σ_m P(m | x) Σ_x' P(y | m, x') P(x').
+research"). Then P(y | do(x)) = Σ_m P(m | x) Σ_x' P(y | m, x') P(x').
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def front_door(asked: Question) -> int | None:
     The largest set that fulfils the second and third condition is found by throwing out what breaks them: a larger set
     cuts more ways out of itself, so that what breaks the third condition once goes on breaking it as others leave. If
     the largest does not cut all directed paths, no set does (Jeong, Tian & Bareinboim 2022, "Finding and listing
-    front-door adjustment sets", theorem 1).
+    front-door adjustment sets").
     """
     masks, x, y = asked.graph.masks, asked.x, asked.y
     largest = _unconfounded_with_outcome(asked, _unconfounded_with_treatment(asked, masks.all & ~(x | y)))

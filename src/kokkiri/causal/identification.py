@@ -1,8 +1,8 @@
 """The algorithms ID and IDC: every effect that a graph determines, as a formula of what is observed.
 
 Shpitser & Pearl 2006, "Identification of joint interventional distributions in recursive semi-Markovian causal models",
-figure 3 (ID, lines 1 to 7), and "Identification of conditional interventional distributions", figure 4 (IDC). Both are
-complete: where they stop, a hedge shows that no formula exists (theorems 5 and 7; Huang & Valtorta 2006 independently).
+figure 3 (ID, lines 1 to 7), and "Identification of conditional interventional distributions" (IDC). Both are complete:
+where they stop, a hedge shows that no formula exists.
 
 Inside the recursion the distribution at hand is P(v | do(fixed)) for the nodes v of a part of the graph. It is kept as
 a chain, one factor P(vᵢ | earlier v, do(fixed)) a node in topological order, so that conditionals need not be formed
@@ -48,12 +48,11 @@ class HedgeFound(Exception):
 
 @dataclass(frozen=True)
 class Chain:
-    """P(here | do(fixed)) as a product of one conditional a node; `plain` where it is the observed distribution."""
+    """P(here | do(fixed)) as a product of one conditional a node; without factors it is the observed distribution."""
 
     here: int
-    fixed: int
-    factors: Mapping[int, Expression]
-    plain: bool
+    fixed: int = 0
+    factors: Mapping[int, Expression] | None = None
 
 
 def identified(graph: Graph, y: int, x: int, z: int = 0) -> Derived:
@@ -67,7 +66,7 @@ def identified(graph: Graph, y: int, x: int, z: int = 0) -> Derived:
     Σ_m P(m | x) Σ_x′ P(x′) P(y | m, x′)
     """
     search = Search(graph)
-    expression = search.conditional(y, x, z) if z else search.solve(y, x, search.observed(search.masks.all))
+    expression = search.conditional(y, x, z) if z else search.solve(y, x, Chain(graph.masks.all))
     query = search.query(y, x, given=z)
     steps = [s for s in search.steps if s.left != s.right]
     if not steps or steps[-1].right != expression or steps[-1].left != query:
@@ -92,6 +91,15 @@ class Search:
         """Nodes, causes first."""
         return self.masks.order()
 
+    @cached_property
+    def earlier(self) -> dict[int, int]:
+        """What stands before each node in that order."""
+        before, found = 0, {}
+        for v in self.order:
+            found[v] = before
+            before |= 1 << v
+        return found
+
     # -- IDC -----------------------------------------------------------------------------------------------------------
 
     def conditional(self, y: int, x: int, z: int) -> Expression:
@@ -106,7 +114,7 @@ class Search:
                 reason += f" nothing leaves {name}" + (f" and nothing enters {self.words(x)}" if x else "")
                 self.step(self.query(y, x, given=z), self.query(y, x | one, given=rest), f"{reason} (rule 2)")
                 return self.conditional(y, x | one, rest)
-        chain = self.observed(self.masks.all)
+        chain = Chain(self.masks.all)
         if not z:
             return self.solve(y, x, chain)
         joint = self.query(y | z, x)
@@ -121,22 +129,22 @@ class Search:
         masks, here = self.masks, chain.here
         left = self.query(y, x | chain.fixed)
         if not x:  # line 1
-            found = self.collapse(chain.factors, here & ~y) if not chain.plain else self.seen(y)
-            return self.step(
-                left, found, "nothing is set any more" if chain.plain else "summed over the rest of its part"
-            )
+            if chain.factors is None:
+                return self.step(left, probability(self.graph.names(y)), "nothing is set any more")
+            return self.step(left, self.collapse(chain.factors, here & ~y), "summed over the rest of its part")
         if (above := masks.ancestors(y, here)) != here:  # line 2
             return self.solve(y, x & above, self.marginal(chain, above))
-        if more := here & ~x & ~masks.cut(into=x).ancestors(y, here):  # line 3
+        if more := here & ~x & ~masks.ancestors(y, here, stop=x):  # line 3
             return self.solve(y, x | more, chain)
         parts = masks.districts(here & ~x)
         if len(parts) > 1:  # line 4
-            over = self.graph.names(here & ~(y | x))
+            over, at = self.graph.names(here & ~(y | x)), len(self.steps)
+            solved = [self.solve(s, here & ~s, chain) for s in parts]
             split = product(*(self.query(s, here & ~s | chain.fixed) for s in parts))
             words = " and ".join(f"{{{self.words(s)}}}" for s in parts)
             reason = f"once {self.words(x)} is set, {words} share no hidden cause (line 4)"
-            self.step(left, total(over, split) if over else split, reason)
-            return self.combined(over, [self.solve(s, here & ~s, chain) for s in parts])
+            self.steps.insert(at, Step(left, total(over, split) if over else split, reason))
+            return self.combined(over, solved)
         part = parts[0]
         whole = masks.district(part, here)
         if whole == here:  # line 5
@@ -145,49 +153,44 @@ class Search:
             return self.within_district(y, part, chain)
         # line 7
         outside = here & ~whole
-        inner = Chain(whole, chain.fixed | outside, {v: chain.factors[v] for v in bits(whole)}, plain=False)
+        factors = self.factors(chain, whole)
+        inner = Chain(whole, chain.fixed | outside, factors)
         reason = f"{{{self.words(whole)}}} share hidden causes among themselves only: their part of the model (line 7)"
-        self.step(self.query(whole, inner.fixed), product(*inner.factors.values()), reason)
+        self.step(self.query(whole, inner.fixed), product(*factors.values()), reason)
         return self.solve(y, x & whole, inner)
 
     def within_district(self, y: int, part: int, chain: Chain) -> Expression:
         """Line 6: what is set shares no hidden cause with the district, so that it may be seen as well."""
         left, over = self.query(y, chain.here & ~part | chain.fixed), part & ~y
-        found = self.collapse({v: chain.factors[v] for v in bits(part)}, over)
+        found = self.collapse(self.factors(chain, part), over)
         reason = f"{{{self.words(part)}}} shares no hidden cause with the rest: seen is as good as set (line 6)"
-        if chain.plain:
+        if chain.factors is None:
             return self.step(left, found, reason)
-        earlier = 0
-        terms = []
-        for v in self.order:
-            if chain.here >> v & 1:
-                if part >> v & 1:
-                    terms.append(self.query(1 << v, chain.fixed, given=earlier))
-                earlier |= 1 << v
+        terms = [self.query(1 << v, chain.fixed, given=self.earlier[v] & chain.here) for v in bits(part)]
         self.step(left, self.combined(self.graph.names(over), terms), reason)
         return self.step(left, found, "each of these from the part of the model above")
 
     # -- the distribution at hand --------------------------------------------------------------------------------------
 
-    def observed(self, here: int) -> Chain:
-        """The observed distribution of a set that holds its ancestors.
+    def factors(self, chain: Chain, of: int) -> dict[int, Expression]:
+        """The conditionals of some nodes, each given the nodes before it.
 
-        A node depends on its district among the earlier nodes and on the parents of that (Tian & Pearl 2002, equation
-        38).
+        In the observed distribution of a set that holds its ancestors, a node depends on its district among the earlier
+        nodes and on the parents of that (Tian & Pearl 2002, "On the identification of causal effects").
         """
-        factors, earlier = {}, 0
-        for v in self.order:
-            if here >> v & 1:
-                district = self.masks.district(1 << v, earlier | 1 << v)
-                given = (district | self.masks.parents_of(district)) & ~(1 << v)
-                factors[v] = probability(self.graph.names(1 << v), self.graph.names(given))
-                earlier |= 1 << v
-        return Chain(here, 0, factors, plain=True)
+        if chain.factors is not None:
+            return {v: chain.factors[v] for v in bits(of)}
+        found = {}
+        for v in bits(of):
+            district = self.masks.district(1 << v, self.earlier[v] & chain.here | 1 << v)
+            given = (district | self.masks.parents_of(district)) & ~(1 << v)
+            found[v] = probability(self.graph.names(1 << v), self.graph.names(given))
+        return found
 
     def marginal(self, chain: Chain, keep: int) -> Chain:
         """The chain of some nodes, the others being summed out."""
-        if chain.plain:
-            return self.observed(keep)
+        if chain.factors is None:
+            return Chain(keep)
         factors: dict[int, Expression] = {}
         so_far: dict[int, Expression] = {}
         for v in self.order:
@@ -196,7 +199,7 @@ class Search:
                 so_far[v] = chain.factors[v]
                 if keep >> v & 1:
                     factors[v] = ratio(self.collapse(so_far, ~keep), self.collapse(before, ~keep))
-        return Chain(keep, chain.fixed, factors, plain=False)
+        return Chain(keep, chain.fixed, factors)
 
     def collapse(self, factors: Mapping[int, Expression], remove: int) -> Expression:
         """The product of the first factors of a chain, summed over some of its nodes.
@@ -217,15 +220,11 @@ class Search:
 
     # -- words ---------------------------------------------------------------------------------------------------------
 
-    def seen(self, y: int) -> Expression:
-        """P(y)."""
-        return probability(self.graph.names(y))
-
     def query(self, y: int, x: int, given: int = 0) -> Expression:
         """P(y | do(x), given), where x is cut down to what has a way to y or to what is given (rule 3)."""
         if not y:
             return ONE
-        active = x & self.masks.cut(into=x).ancestors(y | given)
+        active = x & self.masks.ancestors(y | given, stop=x)
         return probability(*(self.graph.names(m) for m in (y, given, active)))
 
     def words(self, mask: int) -> str:

@@ -20,8 +20,8 @@ from kokkiri.causal.verify import LIMIT, Check, check_adjusted, check_formula, c
 from kokkiri.errors import UsageError
 
 AMONG = {
-    "all": "no other valid set gives a more precise estimate",
-    "ancestors": "no other valid set of causes of treatment or outcome gives a more precise estimate",
+    "all": "no other valid set is more precise in large samples",
+    "ancestors": "no other valid set of causes of treatment or outcome is more precise in large samples",
     "": "",
 }
 

@@ -36,16 +36,18 @@ def mask_of(numbers: Iterable[int]) -> int:
     return mask
 
 
-def reach(start: int, steps: tuple[int, ...], within: int = -1) -> int:
-    """`start` and all that steps lead to from there, without leaving `within`.
+def reach(start: int, steps: tuple[int, ...], within: int = -1, stop: int = 0) -> int:
+    """`start` and all that steps lead to from there, without leaving `within` and without going on from `stop`.
 
-    >>> bin(reach(0b001, (0b010, 0b100, 0)))
-    '0b111'
+    >>> bin(reach(0b001, (0b010, 0b100, 0))), bin(reach(0b001, (0b010, 0b100, 0), stop=0b010))
+    ('0b111', '0b11')
     """
     seen = frontier = start & within
     while frontier:
         low = frontier & -frontier
         frontier ^= low
+        if low & stop:
+            continue
         new = steps[low.bit_length() - 1] & within & ~seen
         seen |= new
         frontier |= new
@@ -65,9 +67,9 @@ class Masks:
         """Every node."""
         return (1 << len(self.parents)) - 1
 
-    def ancestors(self, of: int, within: int = -1) -> int:
-        """`of` and everything with a directed path to it."""
-        return reach(of, self.parents, within)
+    def ancestors(self, of: int, within: int = -1, stop: int = 0) -> int:
+        """`of` and everything with a directed path to it; through what is in `stop` no path is followed."""
+        return reach(of, self.parents, within, stop)
 
     def descendants(self, of: int, within: int = -1) -> int:
         """`of` and everything that it has a directed path to."""

@@ -15,7 +15,7 @@ from kokkiri.errors import GraphError
 
 SUFFIXES = {".dot", ".gv", ".gml", ".dag", ".dagitty", ".graph", ".txt"}
 BRACED = re.compile(r"\s*(?:strict\s+)?(?:digraph|graph|dag|mag|pdag|pag)\b\s*(?:\"[^\"]*\"|\w*)\s*\{", re.IGNORECASE)
-BRACKETED = re.compile(r"(?:^|\s)graph\s*\[", re.IGNORECASE)
+BRACKETED = re.compile(r"\s*(?:(?:creator|version|comment)\b[^\n]*\n\s*)*graph\s*\[\s*(?:\w+\s+\S|\])", re.IGNORECASE)
 REMARKS = re.compile(r"\A(?:\s*(?:#|//)[^\n]*\n|\s*/\*.*?\*/)*", re.DOTALL)
 
 
@@ -46,10 +46,10 @@ def graph_of(source: Graph | str | Path | Any, latent: Names = ()) -> Graph:
 
 
 def _parsed(text: str) -> Graph:
-    body = text[REMARKS.match(text).end() :] if REMARKS.match(text) else text  # type: ignore[union-attr]
+    body = REMARKS.sub("", text)
     if BRACED.match(body):
         graph = parse_dot(body)
-    elif BRACKETED.search(body) and "->" not in body:
+    elif BRACKETED.match(body):
         graph = parse_gml(body)
     else:
         graph = parse_arrows(text)

@@ -19,8 +19,9 @@ from kokkiri.causal.witness import witness
 from kokkiri.errors import NotIdentified
 from kokkiri.phrases import joined
 
-RUNS, DEEP, SHOWN = 200, 3, 3  # identifications that are tried, measurements in one proposal, proposals of a kind
-LARGE = 200  # nodes; beyond, only the hedge itself is looked at
+DEEP, SHOWN = 3, 3  # measurements in one proposal, proposals of a kind
+RUNS, NODES = 200, 20_000  # identifications that are tried, and nodes that these may have together
+LARGE = 200  # nodes; beyond, instruments have to be asked for
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def not_identified(source: Graph, asked: Question, hedge: HedgeFound) -> NotIden
     return NotIdentified(
         f"{query} is not identified: models that agree on all that is observed disagree about it",
         needs="treatments that hidden causes do not tie to what they act on (no hedge)",
-        found=f"{{{', '.join(larger)}}} hang together by {joined(tied, 4)}, and {{{', '.join(smaller)}}} "
+        found=f"{{{joined([*larger])}}} hang together by {joined(tied, 4)}, and {{{joined([*smaller])}}} "
         f"{'still do' if len(smaller) > 1 else 'is left'} once {', '.join(names(asked.x))} is set",
         fix="; or ".join(r.text for r in found),
         hedge=(larger, smaller), remedies=found, bounds=bounds,
@@ -67,14 +68,13 @@ def remedies(source: Graph, asked: Question, hedge: HedgeFound) -> tuple[Remedy,
     """What would help, the least to measure first; bounds at the end, which are there in any case."""
     treatment, outcome = asked.graph.names(asked.x), asked.graph.names(asked.y)
     found: list[Remedy] = []
-    if len(source.nodes) <= LARGE:
-        found += list(starmap(_measured, islice(_measurements(source, asked, hedge), SHOWN)))
-        found += _mediator(source, asked)
-        if not asked.c:
-            found += [
-                Remedy("instrument", f"in a linear model use the instrument {i} (linear=True)", i.variables)
-                for i in instruments(source, treatment, outcome)[:1]
-            ]
+    found += list(starmap(_measured, islice(_measurements(source, asked, hedge), SHOWN)))
+    found += _mediator(source, asked)
+    if not asked.c and len(source.nodes) <= LARGE:
+        found += [
+            Remedy("instrument", f"in a linear model use the instrument {i} (linear=True)", i.variables)
+            for i in instruments(source, treatment, outcome)[:1]
+        ]
     bounds = Bounds(treatment, outcome, asked.graph.names(asked.c))
     return (*found, Remedy("bounds", f"bound it: {bounds}"))
 
@@ -90,16 +90,18 @@ def _measurements(source: Graph, asked: Question, hedge: HedgeFound) -> Iterator
     """Smallest sets of hidden causes whose measurement identifies the effect.
 
     A bidirected edge whose cause is measured may be left out: given the cause, the rest of the model lacks it. Every
-    hedge that turns up has to be broken, and only what acts on its nodes can break it.
+    hedge that turns up has to be broken, and only latent nodes that act on it, or edges within it, can break it.
     """
     empty: Found = (frozenset(), frozenset())
     queue, seen, runs, minimal = deque([(empty, hedge)]), {empty}, 0, list[Found]()
-    while queue and runs < RUNS:
+    while queue and runs < min(RUNS, NODES // len(source.nodes)):
         (latent, edges), last = queue.popleft()
         if len(latent) + len(edges) == DEEP:
             continue
-        near = set(source.ancestors(asked.graph.names(last.larger)))
-        options: list[Found] = [(frozenset([v]), frozenset()) for v in source.latent if v in near]
+        tied = asked.graph.names(last.larger)
+        hidden = [v for v in source.ancestors(tied) if v in set(source.latent)] if source.latent else []
+        near = {*tied, *hidden}
+        options: list[Found] = [(frozenset([v]), frozenset()) for v in hidden]
         options += [(frozenset(), frozenset([e])) for e in source.bidirected if near.issuperset(e)]
         for more_latent, more_edges in options:
             new = latent | more_latent, edges | more_edges

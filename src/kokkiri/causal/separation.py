@@ -2,7 +2,7 @@
 
 A path is open given Z when no node on it that is passed through (a non-collider) is in Z, and every node at which two
 heads meet (a collider) is in Z or has a descendant there (Richardson 2003, "Markov properties for acyclic directed
-mixed graphs", definition 2.1). A and B are separated by Z when no path between them is open; then they are independent
+mixed graphs"). A and B are separated by Z when no path between them is open; then they are independent
 given Z in every model of the graph (Verma & Pearl 1988).
 """
 

@@ -1,6 +1,6 @@
 """Two models that agree on everything that is observed and disagree about the effect: why no formula can exist.
 
-The construction is that of Shpitser & Pearl 2006 ("Identification of joint interventional distributions", theorem 4).
+The construction is that of Shpitser & Pearl 2006 ("Identification of joint interventional distributions").
 In the larger district of a hedge every hidden cause is a fair coin with two children, and every variable the parity of
 the causes that act on it along a forest; in the second model the smaller district listens to itself alone. Seen from
 outside, the parity of the roots is even in both: every coin counts twice. An intervention on the larger district cuts
@@ -18,6 +18,7 @@ from itertools import product
 from kokkiri.causal.graph import Graph
 from kokkiri.causal.masks import bits, mask_of
 
+LARGEST = 16  # nodes that share coins
 Distribution = dict[tuple[int, ...], float]
 
 
@@ -90,7 +91,8 @@ class Witness:
 def witness(graph: Graph, hedge: tuple[int, int], x: int, y: int, z: int = 0) -> Witness | None:
     """The two models for a hedge that `identified` found for P(y | do(x), z).
 
-    None where they agree about a conditional effect although they disagree about the joint one that it comes from.
+    None where they agree about a conditional effect although they disagree about the joint one that it comes from, and
+    where the larger district has more than 16 nodes: the models are made by going through all coins.
 
     >>> graph = Graph(("x", "y"), (("x", "y"),), (("x", "y"),))
     >>> print(witness(graph, (0b11, 0b10), 0b01, 0b10))
@@ -99,6 +101,8 @@ def witness(graph: Graph, hedge: tuple[int, int], x: int, y: int, z: int = 0) ->
       P(y = 1) is 0.5 in the first, 0 in the second
     """
     larger, smaller = hedge
+    if larger.bit_count() > LARGEST:
+        return None
     masks = graph.masks
     coins, joined = [], {v: v for v in bits(larger)}  # a tree of bidirected edges, on the smaller district too
 
