@@ -398,6 +398,8 @@ def test_pictures_show_every_node_and_follow_the_page():
     assert svg.count('stroke="var(--first)"') == svg.count('stroke="var(--second)"') == 1
     assert "#" not in svg.replace("url(#arrow", "")  # colours are the page's
     assert file_of(svg).startswith('<svg xmlns="http://www.w3.org/2000/svg" viewBox=')
+    with pytest.raises(kk.UsageError, match="'doze' is no variable"):
+        found.graph.picture("doze")
     assert "&lt;b&gt;" in graph_of('"<b>" -> c').picture()
 
 

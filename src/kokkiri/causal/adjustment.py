@@ -16,7 +16,7 @@ from itertools import islice
 
 from kokkiri.causal.graph import Graph, Names
 from kokkiri.causal.masks import Masks, bits
-from kokkiri.causal.reading import graph_of
+from kokkiri.causal.reading import GraphLike, graph_of
 from kokkiri.causal.separation import apart, directed_path, shortest_open
 from kokkiri.causal.separators import joined, minimal_separators, nearest_separator
 from kokkiri.errors import UsageError
@@ -64,7 +64,7 @@ class Question:
         return self.c & self.graph.masks.descendants(self.x)
 
 
-def question(graph: Graph | str, treatment: Names, outcome: Names, given: Names = ()) -> Question:
+def question(graph: GraphLike, treatment: Names, outcome: Names, given: Names = ()) -> Question:
     """What is asked, with latent nodes projected out."""
     source = graph_of(graph)
     graph = source.projected()
@@ -93,7 +93,7 @@ def measured(source: Graph, graph: Graph, names: Names) -> int:
     return graph.mask(wanted)
 
 
-def is_adjustment_set(graph: Graph | str, treatment: Names, outcome: Names, adjust: Names, given: Names = ()) -> bool:
+def is_adjustment_set(graph: GraphLike, treatment: Names, outcome: Names, adjust: Names, given: Names = ()) -> bool:
     """Whether adjusting for these identifies the effect, by the complete criterion.
 
     >>> is_adjustment_set("age -> {dose, outcome}; dose -> outcome", "dose", "outcome", "age")
@@ -104,7 +104,7 @@ def is_adjustment_set(graph: Graph | str, treatment: Names, outcome: Names, adju
 
 
 def adjustment_sets(
-    graph: Graph | str, treatment: Names, outcome: Names, *, given: Names = (), minimal: bool = True, limit: int = 1000
+    graph: GraphLike, treatment: Names, outcome: Names, *, given: Names = (), minimal: bool = True, limit: int = 1000
 ) -> list[tuple[str, ...]]:
     """Sets that may be adjusted for, small ones first; at most `limit` are looked for.
 
@@ -121,7 +121,7 @@ def adjustment_sets(
 
 
 def optimal_adjustment_set(
-    graph: Graph | str, treatment: Names, outcome: Names, *, given: Names = ()
+    graph: GraphLike, treatment: Names, outcome: Names, *, given: Names = ()
 ) -> AdjustmentSet | None:
     """The valid set with which the effect is estimated most precisely, or None where no set is valid.
 
@@ -147,7 +147,7 @@ def optimal_adjustment_set(
     return AdjustmentSet(asked.graph.names(best), ("all" if closed else "ancestors") if single else "")
 
 
-def check_adjustment(graph: Graph | str, treatment: Names, outcome: Names, adjust: Names, given: Names = ()) -> None:
+def check_adjustment(graph: GraphLike, treatment: Names, outcome: Names, adjust: Names, given: Names = ()) -> None:
     """Refuses a set that may not be adjusted for, with the path that makes it wrong.
 
     >>> try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from kokkiri.causal.graph import Graph, Names, as_names
+from kokkiri.causal.graph import Graph, Names
 from kokkiri.numerics.layout import place
 
 LETTER, HEIGHT, PAD, GAP = 7.4, 30.0, 12.0, 34.0  # pixels at 13 px type
@@ -35,7 +35,7 @@ def picture(graph: Graph, treatment: Names = (), outcome: Names = (), adjusted: 
     """
     roles = dict.fromkeys(graph.latent, "latent")
     for role, names in (("adjusted", adjusted), ("outcome", outcome), ("treatment", treatment)):
-        roles |= dict.fromkeys(as_names(names), role)
+        roles |= dict.fromkeys(graph.names(graph.mask(names)), role)
     boxes = [(max(HEIGHT, len(name) * LETTER + 2 * PAD), HEIGHT) for name in graph.nodes]
     edges = [(graph.index[a], graph.index[b]) for a, b in graph.directed]
     # the layout goes downwards: here down is right, so that a box is as deep as its name is long

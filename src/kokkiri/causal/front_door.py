@@ -8,12 +8,13 @@ research"). Then P(y | do(x)) = Σ_m P(m | x) Σ_x' P(y | m, x') P(x').
 from __future__ import annotations
 
 from kokkiri.causal.adjustment import Question, question
-from kokkiri.causal.graph import Graph, Names
+from kokkiri.causal.graph import Names
 from kokkiri.causal.masks import bits
+from kokkiri.causal.reading import GraphLike
 from kokkiri.causal.separation import reachable
 
 
-def front_door_set(graph: Graph | str, treatment: Names, outcome: Names) -> tuple[str, ...] | None:
+def front_door_set(graph: GraphLike, treatment: Names, outcome: Names) -> tuple[str, ...] | None:
     """A set that satisfies the front-door criterion, none of which could be left out; None where there is none.
 
     >>> front_door_set("smoking -> tar -> cancer; smoking <-> cancer", "smoking", "cancer")

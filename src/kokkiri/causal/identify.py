@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from kokkiri.causal.adjustment import Question, check_adjustment, measured, optimal_adjustment_set, question
@@ -13,7 +12,7 @@ from kokkiri.causal.front_door import front_door
 from kokkiri.causal.graph import Graph, Names, as_names
 from kokkiri.causal.identification import HedgeFound, Step, identified
 from kokkiri.causal.instruments import instruments
-from kokkiri.causal.reading import graph_of
+from kokkiri.causal.reading import GraphLike, graph_of
 from kokkiri.causal.remedies import not_identified
 from kokkiri.causal.separation import directed_path
 from kokkiri.causal.verify import LIMIT, Check, check_adjusted, check_formula, check_instruments
@@ -27,7 +26,7 @@ AMONG = {
 
 
 def identify(
-    graph: Graph | str | Path | Any,
+    graph: GraphLike,
     treatment: Names,
     outcome: Names,
     given: Names = (),
@@ -39,7 +38,8 @@ def identify(
 
     Adjustment is preferred, with the most precise set; then the front-door formula; then whatever the complete
     algorithms ID and IDC find. `adjust` asks for adjustment by these variables, and is refused where that would be
-    wrong. With `linear` an instrument will do where nothing else does. Otherwise `NotIdentified` says what would help.
+    wrong. With `linear` an instrument will do where nothing else does, unless covariates are given: in linear models
+    they make no difference. Otherwise `NotIdentified` says what would help.
 
     >>> print(identify("age -> {dose, outcome}; dose -> outcome", "dose", "outcome").formula)
     Σ_age P(outcome | age, dose) P(age)

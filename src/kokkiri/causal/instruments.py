@@ -18,9 +18,10 @@ from itertools import islice
 import torch
 
 from kokkiri.causal.adjustment import Question, question
-from kokkiri.causal.graph import Graph, Names
+from kokkiri.causal.graph import Names
 from kokkiri.causal.linear import partial_covariance, random_linear
 from kokkiri.causal.masks import Masks, bits
+from kokkiri.causal.reading import GraphLike
 from kokkiri.causal.separation import apart
 from kokkiri.causal.separators import joined, minimal_separators
 
@@ -37,7 +38,7 @@ class Instruments:
         return f"{names} given {', '.join(self.given)}" if self.given else names
 
 
-def instruments(graph: Graph | str, treatment: Names, outcome: Names, *, limit: int = 100) -> list[Instruments]:
+def instruments(graph: GraphLike, treatment: Names, outcome: Names, *, limit: int = 100) -> list[Instruments]:
     """The instruments for the effect in a linear model: those that need no covariates first.
 
     For one treatment each is one variable; for k treatments each is a set of k. `limit` bounds the sets of covariates

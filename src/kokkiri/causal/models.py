@@ -18,8 +18,6 @@ from torch import Tensor
 from kokkiri.causal.graph import Graph
 from kokkiri.numerics.random import philox
 
-LARGEST = 2**16  # cells of a table, in thinned models
-
 
 @dataclass(frozen=True)
 class DiscreteModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from kokkiri.causal.arrows import parse_arrows
 from kokkiri.causal.dot import parse_dot
@@ -13,13 +13,14 @@ from kokkiri.causal.gml import parse_gml
 from kokkiri.causal.graph import Graph, Names
 from kokkiri.errors import GraphError
 
+GraphLike: TypeAlias = Graph | str | Path | Any  # a graph, text, the name of a file, or a networkx graph
 SUFFIXES = {".dot", ".gv", ".gml", ".dag", ".dagitty", ".graph", ".txt"}
 BRACED = re.compile(r"\s*(?:strict\s+)?(?:digraph|graph|dag|mag|pdag|pag)\b\s*(?:\"[^\"]*\"|\w*)\s*\{", re.IGNORECASE)
 BRACKETED = re.compile(r"\s*(?:(?:creator|version|comment)\b[^\n]*\n\s*)*graph\s*\[\s*(?:\w+\s+\S|\])", re.IGNORECASE)
 REMARKS = re.compile(r"\A(?:\s*(?:#|//)[^\n]*\n|\s*/\*.*?\*/)*", re.DOTALL)
 
 
-def graph_of(source: Graph | str | Path | Any, latent: Names = ()) -> Graph:
+def graph_of(source: GraphLike, latent: Names = ()) -> Graph:
     """A causal graph from an arrow string, dagitty's text, DOT, GML, a file of one of these, or a graph of networkx.
 
     The format is told from the text. `latent` declares further nodes that nobody measured.

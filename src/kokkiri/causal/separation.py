@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from kokkiri.causal.graph import Graph, Names, as_names
 from kokkiri.causal.masks import Masks, bits
-from kokkiri.causal.reading import graph_of
+from kokkiri.causal.reading import GraphLike, graph_of
 from kokkiri.errors import UsageError
 
 TAIL, HEAD = 0, 1  # how an edge ends at a node
@@ -35,7 +35,7 @@ class Path:
         return self.nodes[0] + "".join(f" {e} {n}" for e, n in zip(self.edges, self.nodes[1:], strict=True))
 
 
-def separated(graph: Graph | str, a: Names, b: Names, given: Names = ()) -> bool:
+def separated(graph: GraphLike, a: Names, b: Names, given: Names = ()) -> bool:
     """Whether every path between a and b is blocked given some variables. Linear in the size of the graph.
 
     >>> fork = "dose <- age -> outcome"
@@ -47,7 +47,7 @@ def separated(graph: Graph | str, a: Names, b: Names, given: Names = ()) -> bool
     return apart(graph.masks, x, y, z)
 
 
-def open_path(graph: Graph | str, a: Names, b: Names, given: Names = ()) -> Path | None:
+def open_path(graph: GraphLike, a: Names, b: Names, given: Names = ()) -> Path | None:
     """A shortest open path between a and b, or None where they are separated.
 
     >>> print(open_path("dose -> fever <- cold -> outcome", "dose", "outcome", "fever"))

@@ -47,12 +47,11 @@ class Witness:
     def effect(self, second: bool = False) -> Distribution:
         """P(outcome | do(treatment = 0), given) with the values of the outcome and of what is given as the key."""
         wanted = [self.graph.index[n] for n in (*self.outcome, *self.given)]
-        joint: Counter[tuple[int, ...]] = Counter()
+        k, joint, norm = len(self.outcome), dict[tuple[int, ...], float](), dict[tuple[int, ...], float]()
         for values, p in self._distribution(second, self.graph.mask(self.treatment)).items():
-            joint[tuple(values[i] for i in wanted)] += p  # type: ignore[assignment]
-        k, norm = len(self.outcome), Counter[tuple[int, ...]]()
-        for key, p in joint.items():
-            norm[key[k:]] += p
+            key = tuple(values[i] for i in wanted)
+            joint[key] = joint.get(key, 0.0) + p
+            norm[key[k:]] = norm.get(key[k:], 0.0) + p
         return {key: p / norm[key[k:]] for key, p in joint.items()}
 
     def _distribution(self, second: bool, fixed: int) -> Distribution:
