@@ -77,7 +77,7 @@ def least_squares(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
     """
     root = weight.sqrt()
     left, scale, right = torch.linalg.svd(x * root.unsqueeze(-1), full_matrices=False)
-    whole = torch.zeros(*x.shape[:-2], dtype=torch.bool, device=x.device)
+    whole = torch.zeros(x.shape[:-2], dtype=torch.bool, device=x.device)
     if scale.shape[-1] == x.shape[-1]:
         whole = scale[..., -1] > RANK * scale[..., 0]
     inverse = torch.where(scale > 0, 1 / scale, 0.0)

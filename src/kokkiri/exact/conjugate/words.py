@@ -23,7 +23,7 @@ def table(family: Any, following: tuple[str, Any] | None = None, level: float = 
     if following is not None:
         lines += _predicted(family, *following, level)[: SHOWN // 2]
     header = ["", "mean", "sd", names, f"{50 * (1 + level):g} %", "mode"]
-    out = [repr(family), phrases.table(header, lines)]
+    out = [_wrapped(repr(family)), phrases.table(header, lines)]
     if hidden > 0:
         out.append(f"and {phrases.count(hidden, 'more line')}")
     if family.why_no_mode:

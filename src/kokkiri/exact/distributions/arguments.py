@@ -91,6 +91,13 @@ def tail(owner: str, level: float) -> Tensor:
     return (1 - p) / 2
 
 
+def ends(owner: str, level: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The masses below, and above, the two ends of a central interval: (2, 1, …), so that both are found at once."""
+    p = tail(owner, level).to(like.device)
+    below = torch.stack([p, 1 - p]).reshape(2, *[1] * like.ndim)
+    return below, below.flip(0)
+
+
 def count(owner: str, n: int) -> int:
     """How many draws."""
     if not isinstance(n, int) or isinstance(n, bool) or n < 0:
@@ -107,7 +114,8 @@ def shown(self: Any, names: Iterable[str], more: str = "") -> str:
     """
     fields = {name: getattr(self, name) for name in names}
     if all(value.numel() == 1 for value in fields.values()):
-        inside = ", ".join(f"{name}={value.item():.6g}" for name, value in fields.items())
+        digits = 6 if len(fields) < 4 else 5
+        inside = ", ".join(f"{name}={value.item():.{digits}g}" for name, value in fields.items())
     else:
         inside = f"batch {tuple(next(iter(fields.values())).shape)}"
     return f"{type(self).__name__}({inside}{more})"

@@ -82,8 +82,9 @@ class Beta:
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The central interval: (1 - level) / 2 is left out on either side."""
-        tail = arguments.tail("Beta.interval", level)
-        return beta_quantile(tail, self.a, self.b, 1 - tail), beta_quantile(1 - tail, self.a, self.b, tail)
+        below, above = arguments.ends("Beta.interval", level, self.a)
+        low, high = beta_quantile(below, self.a, self.b, above)
+        return low, high
 
     def sample(self, n: int, *, seed: int) -> Tensor:
         """(n, ...) draws."""

@@ -77,9 +77,8 @@ class Gamma:
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The central interval: (1 - level) / 2 is left out on either side."""
-        tail = arguments.tail("Gamma.interval", level)
-        logs = (gamma_log_quantile(tail, self.shape, 1 - tail), gamma_log_quantile(1 - tail, self.shape, tail))
-        low, high = ((t - self.rate.log()).exp() for t in logs)
+        below, above = arguments.ends("Gamma.interval", level, self.shape)
+        low, high = (gamma_log_quantile(below, self.shape, above) - self.rate.log()).exp()
         return low, high
 
     def sample(self, n: int, *, seed: int) -> Tensor:
@@ -151,9 +150,8 @@ class InverseGamma:
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The central interval: (1 - level) / 2 is left out on either side."""
-        tail = arguments.tail("InverseGamma.interval", level)
-        logs = (gamma_log_quantile(1 - tail, self.shape, tail), gamma_log_quantile(tail, self.shape, 1 - tail))
-        low, high = ((self.rate.log() - t).exp() for t in logs)
+        below, above = arguments.ends("InverseGamma.interval", level, self.shape)
+        low, high = (self.rate.log() - gamma_log_quantile(above, self.shape, below)).exp()
         return low, high
 
     def sample(self, n: int, *, seed: int) -> Tensor:
