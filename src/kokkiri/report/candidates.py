@@ -9,6 +9,7 @@ from dataclasses import replace
 from kokkiri.phrases import plain
 from kokkiri.records import Candidate
 
+SMALL = 1.0  # nats of evidence that say nothing: Laplace's own error is larger
 QUICK = " (quick)"  # the ending of a quick look's name
 
 
@@ -59,6 +60,11 @@ def disagreement(candidates: Sequence[Candidate]) -> str:
     if seen is not sure:
         gap = seen.held_out - sure.held_out
         chance = ", less than one standard error" if gap < max(seen.se, sure.se) else ""
+        if sure.evidence - seen.evidence < SMALL:
+            return (
+                f"Evidence does not tell {sure.name} from {seen.name} (less than a nat in all); held-out rows prefer "
+                f"{seen.name}, by {plain(gap, 3)} nats per row{chance}."
+            )
         return (
             f"Evidence prefers {sure.name}, by {plain(sure.evidence - seen.evidence, 1)} nats in all; held-out rows "
             f"prefer {seen.name}, by {plain(gap, 3)} nats per row{chance}."
