@@ -193,3 +193,13 @@ def test_a_hidden_class_of_two_signs_reaches_the_summit_of_its_likelihood():
     assert float(found.network.prior["sign"][0]) == pytest.approx(0.3, abs=1e-6)
     assert found.log_likelihood == pytest.approx(30 * math.log(0.3) + 70 * math.log(0.7), abs=1e-8)
     assert len(found.starts) == 3
+
+
+def test_a_class_that_was_never_seen_is_told_from_its_signs():
+    """From the prior's mean all classes would stay alike, and three signs that go together independent."""
+    arrows, states = "kind -> {a, b, c}", dict.fromkeys(("kind", "a", "b", "c"), ("0", "1"))
+    signs = {name: ["0"] * 50 + ["1"] * 50 for name in "abc"}
+    prior = kk.exact.equal_counts(kk.exact.structure(arrows, states), 0.5)
+    found = kk.exact.most_probable_tables(prior, signs, hidden=["kind"])
+    assert found.log_likelihood > -100 * math.log(2) - 10  # one bit a row, not three
+    assert float(found.network.given(a="0", b="0")["c"][0]) > 0.9

@@ -315,3 +315,7 @@ def test_learning_from_what_cannot_teach():
     refused(lambda: kk.exact.most_probable_tables(low, rows, simplex=True), UsageError, "no mode in probabilities")
     refused(lambda: kk.exact.most_probable_tables(prior, {"a": ["yes"]}, hidden=["c"]), UsageError, "no variable 'c'")
     refused(lambda: prior["c"], UsageError, "no variable 'c'")
+    refused(lambda: kk.exact.most_probable_tables(prior, rows, starts=0), UsageError, "starts cannot be 0")
+    refused(lambda: kk.exact.sample_tables(prior, rows, draws=0), UsageError, "draws cannot be 0")
+    refused(lambda: kk.exact.sample_tables(prior, rows, warm_up=-1), UsageError, "warm_up cannot be -1")
+    assert repr(kk.exact.sample_tables(prior, rows, draws=2, chains=1)) == "TableDraws(1 chain of 2 draws)"

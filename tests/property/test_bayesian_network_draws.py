@@ -180,12 +180,12 @@ def test_expectations_never_lower_the_posterior_and_find_its_summit():
 
 @pytest.mark.parametrize("many", [True, False])
 def test_rows_by_pattern_and_rows_with_soft_cells_give_the_same_expectations(many, monkeypatch):
-    from kokkiri.exact.networks import missing
+    from kokkiri.exact.networks import batches
 
     net = kk.exact.read_network("asia")
     rng = philox(1, "test patterns")
     rows = {n: torch.where(torch.from_numpy(rng.random(60) < 0.3), -1, c) for n, c in net.draw(60, seed=5).items()}
-    monkeypatch.setattr(missing, "SETUP", 1e12 if many else 0.0)
+    monkeypatch.setattr(batches, "SETUP", 1e12 if many else 0.0)
     found = kk.exact.most_probable_tables(kk.exact.equal_counts(net), rows, steps=3)
     monkeypatch.undo()
     usual = kk.exact.most_probable_tables(kk.exact.equal_counts(net), rows, steps=3)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from networks_by_hand import a_network, at_evidence, joint_of, marginals_of, named, over, some_evidence
 
 import kokkiri as kk
+from kokkiri.exact.networks import batches
 from kokkiri.exact.networks.query import answer_case, answer_rows, compiled
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
@@ -62,6 +63,13 @@ def test_the_most_probable_explanation_is_the_largest_entry_of_the_joint(seed):
 @given(SEEDS)
 @settings(max_examples=60, deadline=None)
 def test_rows_of_evidence_are_the_cases_one_by_one(seed):
+    for setup in (0.0, 1e12):  # by what is known in them, and all at once
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batches, "SETUP", setup)
+            rows_are_cases(seed)
+
+
+def rows_are_cases(seed):
     net, rng = a_network(seed)
     n, rows = len(net.structure.names), int(rng.integers(1, 40))
     drawn = net.draw(rows, seed=seed)
@@ -93,7 +101,13 @@ def test_many_rows_in_chunks_and_equal_rows_once_change_nothing(seed):
     wanted = [(i,) for i in range(len(names)) if i not in known]
     query = compiled(net.structure, known, wanted, many=True)
     codes = np.stack([drawn[names[i]].numpy() for i in known]) if known else np.zeros((0, 300), np.int64)
-    found = answer_rows(net, query, codes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kokkiri.exact.networks.query.CHUNK", 7 * query.plan.entries)
+        patch.setattr(
+            "kokkiri.exact.networks.query.FEW", int(rng.choice([16, 1000]))
+        )  # or no equal rows
+        assert query.rows_at_once == 7
+        found = answer_rows(net, query, codes)
     for row in (0, 17, 299):
         case = {i: int(codes[k, row]) for k, i in enumerate(known)}
         one = answer_case(net, compiled(net.structure, known, wanted), case)
@@ -216,3 +230,13 @@ def test_rows_learnt_in_parts_are_the_rows_learnt_at_once(seed):
     # p(next row | rows) is the mean network's: the evidence one row at a time
     one = {n: c[:1] for n, c in rows.items()}
     assert prior.log_evidence(one) == pytest.approx(float(prior.network.log_prob(one)), abs=1e-11)
+
+
+def test_a_structure_forgets_the_oldest_plans(monkeypatch):
+    monkeypatch.setattr("kokkiri.exact.networks.query.KEPT", 3)
+    net = kk.exact.read_network("asia")
+    first = net.given(smoke="yes")["lung"]
+    for name in net.structure.names:
+        net.given({name: "no"})
+        assert len(net.structure.plans) <= 3
+    torch.testing.assert_close(net.given(smoke="yes")["lung"], first, **EXACT)

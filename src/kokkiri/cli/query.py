@@ -134,11 +134,10 @@ def _answers(beliefs: Beliefs, of: Sequence[str]) -> tuple[list[str], list[list[
 def _explanations(beliefs: Beliefs, of: Sequence[str]) -> tuple[list[str], list[list[object]]]:
     """For each row the states of variables that are most probable together, and log p(them | evidence)."""
     best, what = beliefs.most_probable(), beliefs.network.structure
-    columns: list[list[object]] = []
+    columns: list[Sequence[object]] = []
     for name in of:
         states = what.variables[what.index[name]].states
         columns.append([states[k] for k in best.codes[name].tolist()])
-    for nats in (best.log_prob, beliefs.log_evidence):
-        columns.append([float(f"{v:.6f}") for v in nats.tolist()])
+    columns += [[float(f"{v:.6f}") for v in nats.tolist()] for nats in (best.log_prob, beliefs.log_evidence)]
     lines = [[k, *line] for k, line in enumerate(zip(*columns, strict=True), start=1)]
     return ["row", *of, "log p(explanation)", "log p(evidence)"], lines

@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 
 from kokkiri.errors import DataError, ShapeError, UsageError, nearest
+from kokkiri.exact.networks.batches import Batch, batches_of
 from kokkiri.exact.networks.evidence import (
     Rows,
     case_of,
     code_of,
     described,
-    groups_of,
     is_one_case,
     rows_of,
     soft_of,
+    with_case,
 )
 from kokkiri.exact.networks.explain import Explanation, most_probable_case, most_probable_rows
 from kokkiri.exact.networks.network import BayesianNetwork
-from kokkiri.exact.networks.query import answer_case, answer_rows, compiled
+from kokkiri.exact.networks.query import Query, answer_case, answer_rows, compiled
 from kokkiri.exact.networks.sampling import draw_given
 
 
@@ -68,12 +69,9 @@ class Beliefs:
         """p(these variables together | evidence): an axis for each, after the rows. None of them may be known."""
         what = self.network.structure
         scope = tuple(what.number(name) for name in names)
-        if isinstance(self.evidence, Rows):
-            groups = {i for g in groups_of(self.evidence) for i in g.known}
-        else:
-            groups = set(self.evidence)
-        if not scope or len(set(scope)) < len(scope) or groups & set(scope):
-            known = [what.variables[i].name for i in scope if i in groups]
+        given = set(self.evidence.ever if isinstance(self.evidence, Rows) else self.evidence)
+        if not scope or len(set(scope)) < len(scope) or given & set(scope):
+            known = [what.variables[i].name for i in scope if i in given]
             raise UsageError(
                 f"'{known[0]}' is known" if known else "a joint distribution of what?",
                 needs="different variables that are not known", found=", ".join(names) or "no names",
@@ -158,6 +156,7 @@ class Beliefs:
 def given(
     network: BayesianNetwork,
     evidence: Any = None,
+    states: Mapping[str, Any] | None = None,
     *,
     of: str | Sequence[str] | None = None,
     soft: Mapping[str, Any] | None = None,
@@ -165,9 +164,9 @@ def given(
     """p(each variable | evidence) and p(evidence).
 
     evidence: {variable: state} for one case, or a table of rows (columns of states by name, a data frame, a file), in
-    which missing cells are summed over. of: the variables that are asked for, all by default; () for the evidence
-    alone. soft: likelihoods p(what was seen | state), for variables that were seen unclearly. Raises UsageError or
-    DataError for evidence that cannot be, and names what contradicts what.
+    which missing cells are summed over. states: more evidence, which holds for all rows. of: the variables that are
+    asked for, all by default; () for the evidence alone. soft: likelihoods p(what was seen | state), for variables that
+    were seen unclearly. Raises UsageError or DataError for evidence that cannot be, and names what contradicts what.
 
     >>> from kokkiri.exact.networks.bif import read_network
     >>> asia = read_network("asia")
@@ -181,7 +180,7 @@ def given(
     for name in asked or ():
         what.number(name)
     if is_one_case(evidence):
-        case = case_of(what, evidence)
+        case = case_of(what, {**(evidence or {}), **(states or {})})
         likelihoods = soft_of(what, soft, tuple(case)) if soft else {}
         if all(s.ndim == 1 for s in likelihoods.values()):
             return _one_case(network, case, what.names if asked is None else asked, likelihoods)
@@ -190,7 +189,7 @@ def given(
             codes = np.tile(np.array([case[i] for i in sorted(case)]), (len(rows.codes), 1))
             rows = Rows(tuple(sorted(case)), codes)
     else:
-        rows = rows_of(what, evidence)
+        rows = with_case(what, rows_of(what, evidence), case_of(what, states))
         if rows.others:
             raise DataError(
                 f"'{rows.others[0]}' is no variable of the network", needs="columns that are variables",
@@ -247,26 +246,26 @@ def _of_rows(
     what, n = network.structure, len(rows.codes)
     log_evidence = np.zeros(n)
     found = [np.zeros((*(what.sizes[i] for i in scope), n)) for scope in scopes]
-    for known, index in groups_of(rows):
-        codes = rows.states(known, index)
-        free = [k for k, scope in enumerate(scopes) if known == () or not set(scope) & set(known)]
-        query = compiled(what, known, [scopes[k] for k in free], soft=soft, many=True)
-        some = {i: s[index] if s.ndim == 2 else s for i, s in soft.items()}
-        answer = answer_rows(network, query, codes, some)
+    free = lambda batch: [k for k, scope in enumerate(scopes) if not set(scope) & set(batch.known)]
+
+    def question(batch: Batch) -> Query:
+        return compiled(what, batch.known, [scopes[k] for k in free(batch)], soft=batch.soft, many=True)
+
+    for batch in batches_of(rows, what.sizes, soft, question):
+        query, index = question(batch), batch.rows
+        codes = rows.states(query.known, index)
+        answer = answer_rows(network, query, codes, batch.soft)
         wrong = answer.log_evidence == -np.inf
         if wrong.any():
-            k = int(np.flatnonzero(wrong)[0])
-            case = dict(zip(known, codes[:, k].tolist(), strict=True))
-            likelihoods = {i: s if s.ndim == 1 else s[k] for i, s in some.items()}
-            raise impossible(network, case, likelihoods, row=int(index[k]) + 1)
-        whole = len(index) == n
-        at = slice(None) if whole else index
+            row = int(index[np.flatnonzero(wrong)[0]])
+            case = {i: int(k) for i, k in zip(rows.columns, rows.codes[row], strict=True) if k >= 0}
+            raise impossible(network, case, {i: s if s.ndim == 1 else s[row] for i, s in soft.items()}, row=row + 1)
+        at = slice(None) if len(index) == n else index
         log_evidence[at] = answer.log_evidence
-        for k, joint in zip(free, answer.joints, strict=True):
+        for k, joint in zip(free(batch), answer.joints, strict=True):
             found[k][..., at] = joint
-        for k, scope in enumerate(scopes):
-            if k not in free:
-                found[k][codes[known.index(scope[0])], index] = 1.0
+        for k in set(range(len(scopes))) - set(free(batch)):
+            found[k][codes[query.known.index(scopes[k][0])], index] = 1.0
     return log_evidence, found
 
 

@@ -29,17 +29,20 @@ class Rows(NamedTuple):
     codes: np.ndarray
     others: tuple[str, ...] = ()
 
+    @property
+    def always(self) -> tuple[int, ...]:
+        """The variables that are known in all rows."""
+        return tuple(i for i, k in zip(self.columns, self.codes.T, strict=True) if bool((k >= 0).all()))
+
+    @property
+    def ever(self) -> tuple[int, ...]:
+        """The variables that are known in some row."""
+        return tuple(i for i, k in zip(self.columns, self.codes.T, strict=True) if bool((k >= 0).any()))
+
     def states(self, variables: Sequence[int], rows: np.ndarray) -> np.ndarray:
         """(K, n) states of some variables, by number, in some rows."""
         place = {i: k for k, i in enumerate(self.columns)}
         return np.ascontiguousarray(self.codes[rows][:, [place[i] for i in variables]].T)
-
-
-class Group(NamedTuple):
-    """Rows in which the same variables are known: their numbers, ascending, and (n,) which rows these are."""
-
-    known: tuple[int, ...]
-    rows: np.ndarray
 
 
 def is_one_case(evidence: Any) -> bool:
@@ -152,23 +155,28 @@ def with_case(what: Structure, rows: Rows, case: Mapping[int, int]) -> Rows:
     return Rows(columns, np.stack([place[i] for i in columns], 1), rows.others)
 
 
-def groups_of(rows: Rows) -> list[Group]:
-    """Rows by which of their cells are known.
+def distinct_rows(codes: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Each different row once, and where each row is among them; as they are where few are equal. (K, n).
 
-    >>> [(g.known, g.rows.tolist()) for g in groups_of(Rows((3, 5), np.array([[0, 1], [-1, 1], [1, 0]])))]
-    [((5,), [1]), ((3, 5), [0, 2])]
+    >>> some, back = distinct_rows(np.array([[1, 0, 1], [0, 1, 0]]), [2, 2])
+    >>> some.tolist(), back.tolist()
+    ([[0, 1], [1, 0]], [1, 0, 1])
     """
-    known = rows.codes >= 0
-    if known.all():
-        return [Group(rows.columns, np.arange(len(known)))]
-    patterns, which = np.unique(known, axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    order = np.argsort(which, kind="stable")
-    ends = np.cumsum(np.bincount(which, minlength=len(patterns)))
-    return [
-        Group(tuple(c for c, there in zip(rows.columns, pattern, strict=True) if there), index)
-        for pattern, index in zip(patterns.tolist(), np.split(order, ends[:-1]), strict=True)
-    ]
+    n = codes.shape[1]
+    line, far = np.zeros(n, np.int64), 1
+    for column, size in zip(codes, sizes, strict=True):
+        line, far = line * size + column, far * size
+        if far > 2**62:  # more settings than 64 bits tell apart: they hardly repeat
+            return codes, None
+    if n and far <= 4 * n:  # few settings: a table of them is quicker than sorting
+        there = np.zeros(far, bool)
+        there[line] = True
+        place = np.cumsum(there) - 1
+        first = np.empty(int(place[-1]) + 1, np.int64)
+        first[place[line]] = np.arange(n)
+        return codes[:, first], place[line]
+    _, first, back = np.unique(line, return_index=True, return_inverse=True)
+    return (codes, None) if 2 * len(first) > n else (codes[:, first], back)
 
 
 def soft_of(what: Structure, soft: Mapping[str, Any] | None, hard: Sequence[int]) -> dict[int, np.ndarray]:

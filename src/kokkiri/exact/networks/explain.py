@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kokkiri.exact.networks.evidence import Rows, groups_of
+from kokkiri.exact.networks.batches import Batch, batches_of
+from kokkiri.exact.networks.evidence import Rows
 from kokkiri.exact.networks.network import BayesianNetwork
-from kokkiri.exact.networks.query import MANY, compiled, tables_of_case, tables_of_rows
+from kokkiri.exact.networks.query import Query, compiled, tables_of_case, tables_of_rows
 from kokkiri.numerics.contraction import forward, take_maximum, walk_back
 from kokkiri.phrases import probability, table
 
@@ -71,19 +72,23 @@ def most_probable_rows(
     what, n = network.structure, len(rows.codes)
     codes = np.zeros((len(what.sizes), n), np.int64)
     log_joint = np.zeros(n)
-    for known, everywhere in groups_of(rows):
-        query = compiled(what, known, [], soft=soft, many=True, everything=True)
-        for start in range(0, len(everywhere), MANY):
-            index = everywhere[start : start + MANY]
-            seen = rows.states(known, index)
-            some = {i: np.broadcast_to(s, (n, s.shape[-1]))[index] for i, s in soft.items()}
-            tables = tables_of_rows(network, query, seen, some, logs=True)
+
+    def question(batch: Batch) -> Query:
+        return compiled(what, batch.known, [], soft=batch.soft, many=True, everything=True)
+
+    for batch in batches_of(rows, what.sizes, soft, question):
+        query = question(batch)
+        for start in range(0, len(batch.rows), query.rows_at_once):
+            part = slice(start, start + query.rows_at_once)
+            index, some = batch.rows[part], {i: s[part] for i, s in batch.soft.items()}
+            tables = tables_of_rows(network, query, rows.states(query.known, index), some, logs=True)
             made = forward(query.plan, tables.operands, take_maximum)
             best = walk_back(query.plan, made, _first_of_the_largest, np.arange(len(index)), logs=True)
             for i, values in best.items():
                 codes[i, index] = values
-            codes[np.array(known, np.int64)[:, None], index] = seen
             log_joint[index] = made[-1] + tables.constant
+    for k, i in enumerate(rows.columns):
+        codes[i] = np.where(rows.codes[:, k] >= 0, rows.codes[:, k], codes[i])
     named = {v.name: torch.from_numpy(codes[i]) for i, v in enumerate(what.variables)}
     return Explanation(network, named, torch.from_numpy(log_joint) - log_evidence)
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from kokkiri.errors import UsageError
-from kokkiri.exact.networks.beliefs import given, impossible
-from kokkiri.exact.networks.evidence import Rows, groups_of
+from kokkiri.exact.networks.batches import Batch, batches_of
+from kokkiri.exact.networks.beliefs import given
+from kokkiri.exact.networks.evidence import Rows
 from kokkiri.exact.networks.learning import DirichletTables, counted, draw_tables, rows_with_all
 from kokkiri.exact.networks.network import BayesianNetwork, trusted
 from kokkiri.exact.networks.query import Query, answer_rows, compiled
@@ -26,7 +27,7 @@ from kokkiri.numerics.diagnostics import bulk_effective_sample_size, r_hat
 from kokkiri.numerics.random import philox
 from kokkiri.phrases import count, plain
 
-SETUP = 3e5  # entries that could be multiplied in the time that one contraction takes to begin
+ENOUGH = 20  # draws of a chain that R-hat says something of
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,8 @@ class TableDraws:
 
     def __repr__(self) -> str:
         chains, draws = next(iter(self.tables.values())).shape[:2]
-        return f"TableDraws({count(chains, 'chain')} of {count(draws, 'draw')}, R-hat {self.r_hat:.3f})"
+        trust = f", R-hat {self.r_hat:.3f}" if draws >= ENOUGH else ""
+        return f"TableDraws({count(chains, 'chain')} of {count(draws, 'draw')}{trust})"
 
 
 def most_probable_tables(
@@ -109,7 +111,8 @@ def most_probable_tables(
     log p(rows, tables) (Lauritzen 1995, "The EM algorithm for graphical association models with missing data"). It is
     the mode in log odds, which exists for all α > 0 and is the posterior mean where nothing is missing; `simplex` takes
     the mode in probabilities, with α - 1, which needs α >= 1. There may be several modes: from `starts` places they are
-    looked for, first the prior's mean, then draws. hidden: variables that were never seen. tolerance: nats.
+    looked for: the prior's mean, then draws; draws only where a variable was never seen, whose states would all stay
+    alike. hidden: variables that were never seen. tolerance: nats.
 
     >>> from kokkiri.exact.networks.learning import equal_counts
     >>> from kokkiri.exact.networks.structure import structure
@@ -119,29 +122,31 @@ def most_probable_tables(
     (True, [0.7394, 0.2606])
     """
     what = prior.structure
+    _at_least(1, starts=starts, steps=steps)
     if simplex and any(bool((alpha < 1).any()) for alpha in prior.counts.values()):
         low = min((float(alpha.min()), name) for name, alpha in prior.counts.items())
         raise UsageError(f"the density of the table of '{low[1]}' has no mode in probabilities",
                          needs="pseudo-counts of 1 or more", found=f"{low[0]:g}",
                          fix="leave simplex out: the mode in log odds always exists")  # fmt: skip
     data, weights = _distinct(rows_with_all(what, rows, tuple(hidden)))
-    batches = _batches(what, data)
+    parts = _parts(what, data)
     alphas = {name: alpha - 1 if simplex else alpha for name, alpha in prior.counts.items()}
     constant = sum(float((a.sum(-1).lgamma() - a.lgamma().sum(-1)).sum()) for a in prior.counts.values())
     rng = philox(seed, "starts of expectation maximisation")
     best, reached = None, []
-    for start in range(max(1, starts)):
+    unseen = len(data.ever) < len(what.sizes)
+    for start in range(starts):
         tables = {n: a / a.sum(-1, keepdim=True) for n, a in prior.counts.items()}
-        if start:
+        if start or unseen:
             tables = draw_tables({n: torch.ones_like(a) for n, a in prior.counts.items()}, rng)
         trace: list[float] = []
         likelihood, converged = -np.inf, False
-        for _ in range(max(1, steps)):
-            expected, likelihood = _expected_counts(trusted(what, tables), data, batches, weights)
+        for step in range(steps):
+            expected, likelihood = _expected_counts(trusted(what, tables), data, parts, weights)
             pull = sum(float(torch.xlogy(a, tables[n]).sum()) for n, a in alphas.items())
             trace.append(likelihood + constant + pull)
             converged = len(trace) > 1 and trace[-1] - trace[-2] < tolerance
-            if converged:
+            if converged or step == steps - 1:
                 break
             tables = {n: _normal(expected[n] + a) for n, a in alphas.items()}
         reached.append(trace[-1])
@@ -169,8 +174,10 @@ def sample_tables(
     turns that are thrown away, after a start from draws of the prior.
     """
     what = prior.structure
+    _at_least(1, draws=draws, chains=chains)
+    _at_least(0, warm_up=warm_up)
     data = rows_with_all(what, rows, tuple(hidden))
-    batches = _batches(what, data)
+    parts = _parts(what, data)
     kept = {name: torch.empty(chains, draws, *a.shape, dtype=torch.float64) for name, a in prior.counts.items()}
     for chain in range(chains):
         rng = philox(seed, "data augmentation", chain)
@@ -178,10 +185,10 @@ def sample_tables(
         for turn in range(-warm_up, draws):
             network = trusted(what, tables)
             codes = data.codes.copy()
-            for batch in batches:
-                drawn = draw_rows(network, batch.query, batch.seen(data), batch.likelihoods, 1, rng)
-                for i in batch.unknown:
-                    codes[batch.rows, i] = drawn[i]
+            for batch, query, _, _ in parts:
+                drawn = draw_rows(network, query, data.states(query.known, batch.rows), batch.soft, 1, rng)
+                for i in set(drawn) - set(query.known):
+                    codes[batch.rows, i] = drawn[i][0]
             full = counted(what, Rows(data.columns, codes))
             tables = draw_tables({n: a + full[n] for n, a in prior.counts.items()}, rng)
             if turn >= 0:
@@ -190,69 +197,42 @@ def sample_tables(
     return TableDraws(what, kept)
 
 
-class _Batch(NamedTuple):
-    """Rows that are done in one contraction.
+class _Part(NamedTuple):
+    """A batch of rows, its query for draws, and that for expectations of the families that are not known throughout."""
 
-    rows: which ones. query: known variables are read, and those known in some rows have likelihoods of 0 and 1.
-    expectations: the same with every family that is not known throughout as a wanted scope; families: their numbers.
-    """
-
-    rows: np.ndarray
+    batch: Batch
     query: Query
     expectations: Query
     families: tuple[int, ...]
-    likelihoods: dict[int, np.ndarray]
-    unknown: tuple[int, ...]
-
-    def seen(self, data: Rows) -> np.ndarray:
-        """(K, n) states of the variables that are known in all its rows."""
-        return data.states(self.query.known, self.rows)
 
 
-def _batches(what: Structure, data: Rows) -> list[_Batch]:
-    """Rows by which cells they have; or all at once, with likelihoods of 0 and 1, where that is less work."""
-    groups = groups_of(data)
-    known = data.codes >= 0
-    always, ever = known.all(0), known.any(0)
-    if len(groups) > 1:
-        steady = tuple(np.flatnonzero(always).tolist())
-        soft = tuple(np.flatnonzero(ever & ~always).tolist())
-        one = _batch(what, data, np.arange(len(data.codes)), steady, soft)
-        if one.expectations.plan.entries * len(data.codes) <= SETUP * len(groups):
-            return [one]
-    return [_batch(what, data, g.rows, g.known, ()) for g in groups]
+def _parts(what: Structure, data: Rows) -> list[_Part]:
+    def families(batch: Batch) -> tuple[int, ...]:
+        return tuple(i for i, family in enumerate(what.families) if not set(family) <= set(batch.known))
 
+    def expectations(batch: Batch) -> Query:
+        wanted = [tuple(i for i in what.families[f] if i not in batch.known) for f in families(batch)]
+        return compiled(what, batch.known, wanted, soft=batch.soft, many=True)
 
-def _batch(what: Structure, data: Rows, index: np.ndarray, known: tuple[int, ...], soft: tuple[int, ...]) -> _Batch:
-    fixed = set(known)
-    families = tuple(i for i, family in enumerate(what.families) if not set(family) <= fixed)
-    wanted = [tuple(i for i in what.families[f] if i not in fixed) for f in families]
-    likelihoods = {}
-    for i in soft:
-        states = data.codes[index, i]
-        likelihoods[i] = np.where(states[:, None] < 0, 1.0, states[:, None] == np.arange(what.sizes[i])).astype(float)
-    query = compiled(what, known, [], soft=soft, many=True)
-    expectations = compiled(what, known, wanted, soft=soft, many=True)
-    unknown = tuple(i for i in range(len(what.sizes)) if i not in fixed)
-    return _Batch(index, query, expectations, families, likelihoods, unknown)
+    return [
+        _Part(b, compiled(what, b.known, [], soft=b.soft, many=True), expectations(b), families(b))
+        for b in batches_of(data, what.sizes, {}, expectations)
+    ]
 
 
 def _expected_counts(
-    network: BayesianNetwork, data: Rows, batches: Sequence[_Batch], weights: np.ndarray
+    network: BayesianNetwork, data: Rows, parts: Sequence[_Part], weights: np.ndarray
 ) -> tuple[dict[str, Tensor], float]:
     """The expected count of each family of states given the rows, and log p(rows)."""
     what = network.structure
     total = {name: np.zeros(what.shape(name)) for name in what.names}
     log_evidence = 0.0
-    for batch in batches:
-        seen, weight = batch.seen(data), weights[batch.rows]
-        answer = answer_rows(network, batch.expectations, seen, batch.likelihoods)
-        if (wrong := answer.log_evidence == -np.inf).any():
-            row = int(batch.rows[np.flatnonzero(wrong)[0]])
-            raise impossible(network, {i: int(k) for i, k in enumerate(data.codes[row]) if k >= 0}, {}, row=row + 1)
+    for batch, query, expectations, families in parts:
+        seen, weight = data.states(query.known, batch.rows), weights[batch.rows]
+        answer = answer_rows(network, expectations, seen, batch.soft)
         log_evidence += float(weight @ answer.log_evidence)
-        place = {i: k for k, i in enumerate(batch.query.known)}
-        joints = dict(zip(batch.families, answer.joints, strict=True))
+        place = {i: k for k, i in enumerate(query.known)}
+        joints = dict(zip(families, answer.joints, strict=True))
         for f, family in enumerate(what.families):
             free = [k for k, i in enumerate(family) if i not in place]
             held = [k for k, i in enumerate(family) if i in place]
@@ -272,6 +252,13 @@ def _distinct(rows: Rows) -> tuple[Rows, np.ndarray]:
     """Each different row once, and how often it is there."""
     codes, times = np.unique(rows.codes, axis=0, return_counts=True)
     return Rows(rows.columns, codes, rows.others), times.astype(np.float64)
+
+
+def _at_least(least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < least:
+            raise UsageError(f"{name} cannot be {value}", needs=f"a whole number, {least} or more", found=f"{value}",
+                             fix="leave it out for the usual number")  # fmt: skip
 
 
 def _normal(weights: Tensor) -> Tensor:

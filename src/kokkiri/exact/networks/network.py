@@ -78,7 +78,7 @@ class BayesianNetwork:
         """What is believed once some variables are known: see `beliefs.given`."""
         from kokkiri.exact.networks.beliefs import given
 
-        return given(self, {**(evidence or {}), **states} if states else evidence, of=of, soft=soft)
+        return given(self, evidence, states, of=of, soft=soft)
 
     def draw(self, draws: int, seed: int = 0) -> dict[str, Tensor]:
         """(draws,) states of every variable, as their numbers, out of the joint distribution."""

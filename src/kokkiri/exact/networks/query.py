@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kokkiri.errors import Unsupported
+from kokkiri.exact.networks.evidence import distinct_rows
 from kokkiri.exact.networks.network import BayesianNetwork
 from kokkiri.exact.networks.structure import Structure
 from kokkiri.numerics.contraction import (
@@ -34,7 +35,8 @@ from kokkiri.numerics.contraction import (
 SAFE = -600.0  # products of probabilities above e^SAFE = 1e-260 cannot underflow; below, logarithms are added
 LIMIT = 2.0**29  # entries of all tables together, for one row: 4 GB
 CHUNK = 2.0**22  # entries of all tables together, for the rows that are done at once: 32 MB
-FEW, MANY = 16, 4096  # rows in a chunk, at least and at most
+FEW, MANY = 16, 4096  # rows below which equal ones are not looked for; rows that are done at once, at most
+KEPT = 1024  # plans that a structure remembers
 
 
 class Leaf(NamedTuple):
@@ -65,6 +67,11 @@ class Query:
     back: Backward | None
     relevant: tuple[int, ...]
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows are done at once, so that all tables together stay small."""
+        return int(min(max(CHUNK / self.plan.entries, 1), MANY))
+
 
 class Answer(NamedTuple):
     """log p(evidence), and for each wanted scope its joint distribution given the evidence, with rows last."""
@@ -88,9 +95,12 @@ def compiled(
     everything: no variable is left out, though it be barren.
     """
     key = (tuple(sorted(known)), tuple(wanted), tuple(soft), many, everything)
-    if key not in what.plans:
-        what.plans[key] = _compile(what, *key)
-    return what.plans[key]
+    found = what.plans.get(key)
+    if found is None:
+        while len(what.plans) >= KEPT:
+            del what.plans[next(iter(what.plans))]
+        found = what.plans[key] = _compile(what, *key)
+    return found
 
 
 def _compile(
@@ -252,12 +262,11 @@ def answer_rows(
     n, back = codes.shape[1], None
     if not soft and n > FEW:
         codes, back = distinct_rows(codes, [net.structure.sizes[i] for i in query.known])
-    chunk = int(min(max(CHUNK / query.plan.entries, FEW), MANY))
-    parts = []
+    chunk, parts = query.rows_at_once, []
     with np.errstate(divide="ignore", invalid="ignore"):
         for start in range(0, max(codes.shape[1], 1), chunk):
             some = codes[:, start : start + chunk]
-            likelihoods = {i: np.broadcast_to(s, (n, s.shape[-1]))[start : start + chunk] for i, s in soft.items()}
+            likelihoods = {i: s[start : start + chunk] for i, s in soft.items()}
             found = contracted(query, tables_of_rows(net, query, some, likelihoods))
             parts.append(_full(found, some.shape[1], query.wanted))
     joined = [np.concatenate(p, -1) for p in zip(*([p.log_evidence, *p.joints] for p in parts), strict=True)]
@@ -273,27 +282,3 @@ def _full(answer: Answer, rows: int, wanted: Sequence[tuple[int, ...]]) -> Answe
         for j, scope in zip(answer.joints, wanted, strict=True)
     ]
     return Answer(np.broadcast_to(answer.log_evidence, (rows,)), joints)
-
-
-def distinct_rows(codes: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Each different row once, and where each row is among them; as they are where few are equal. (K, n).
-
-    >>> some, back = distinct_rows(np.array([[1, 0, 1], [0, 1, 0]]), [2, 2])
-    >>> some.tolist(), back.tolist()
-    ([[0, 1], [1, 0]], [1, 0, 1])
-    """
-    n = codes.shape[1]
-    line, far = np.zeros(n, np.int64), 1
-    for column, size in zip(codes, sizes, strict=True):
-        line, far = line * size + column, far * size
-        if far > 2**62:  # more settings than 64 bits tell apart: they hardly repeat
-            return codes, None
-    if n and far <= 4 * n:  # few settings: a table of them is quicker than sorting
-        there = np.zeros(far, bool)
-        there[line] = True
-        place = np.cumsum(there) - 1
-        first = np.empty(int(place[-1]) + 1, np.int64)
-        first[place[line]] = np.arange(n)
-        return codes[:, first], place[line]
-    _, first, back = np.unique(line, return_index=True, return_inverse=True)
-    return (codes, None) if 2 * len(first) > n else (codes[:, first], back)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kokkiri.exact.networks.evidence import Rows, groups_of
+from kokkiri.exact.networks.batches import Batch, batches_of
+from kokkiri.exact.networks.evidence import Rows
 from kokkiri.exact.networks.network import BayesianNetwork
-from kokkiri.exact.networks.query import MANY, Query, compiled, tables_of_case, tables_of_rows
+from kokkiri.exact.networks.query import Query, compiled, tables_of_case, tables_of_rows
 from kokkiri.numerics.contraction import add, add_logs, forward, walk_back
 from kokkiri.numerics.random import philox
 
@@ -27,16 +28,15 @@ def draw_given(
         found |= _walk(query, tables.operands, np.zeros(draws, np.int64), rng, logs=tables.logs)
         _downwards(network, found, draws, rng)
         return {v.name: torch.from_numpy(found[i]) for i, v in enumerate(what.variables)}
-    n = len(evidence.codes)
-    codes = np.zeros((len(what.sizes), draws, n), np.int64)
-    for known, everywhere in groups_of(evidence):
-        query = compiled(what, known, [], soft=soft, many=True)
-        for start in range(0, len(everywhere), MANY):
-            index = everywhere[start : start + MANY]
-            seen = evidence.states(known, index)
-            some = {i: np.broadcast_to(s, (n, s.shape[-1]))[index] for i, s in soft.items()}
-            for i, values in draw_rows(network, query, seen, some, draws, rng).items():
-                codes[i][:, index] = values.reshape(draws, len(index))
+    codes = np.zeros((len(what.sizes), draws, len(evidence.codes)), np.int64)
+
+    def question(batch: Batch) -> Query:
+        return compiled(what, batch.known, [], soft=batch.soft, many=True)
+
+    for batch in batches_of(evidence, what.sizes, soft, question):
+        seen = evidence.states(batch.known, batch.rows)
+        for i, values in draw_rows(network, question(batch), seen, batch.soft, draws, rng).items():
+            codes[i][:, batch.rows] = values
     return {v.name: torch.from_numpy(codes[i]) for i, v in enumerate(what.variables)}
 
 
@@ -48,16 +48,21 @@ def draw_rows(
     draws: int,
     rng: np.random.Generator,
 ) -> dict[int, np.ndarray]:
-    """All variables for rows in which the same ones are known: (draws · n,) each, the rows changing fastest.
+    """All variables for rows in which the same ones are known: (draws, n) each.
 
-    seen: (K, n) states of the known variables, in the order of `query.known`.
+    seen: (K, n) states of the known variables, in the order of `query.known`. soft: likelihoods, (n, states).
     """
-    n = seen.shape[1]
-    tables = tables_of_rows(network, query, seen, soft)
-    found = {i: np.tile(seen[k], draws) for k, i in enumerate(query.known)}
-    found |= _walk(query, tables.operands, np.tile(np.arange(n), draws), rng, logs=tables.logs)
-    _downwards(network, found, draws * n, rng)
-    return found
+    parts: list[dict[int, np.ndarray]] = []
+    for start in range(0, max(seen.shape[1], 1), query.rows_at_once):
+        part = slice(start, start + query.rows_at_once)
+        some = seen[:, part]
+        n = some.shape[1]
+        tables = tables_of_rows(network, query, some, {i: s[part] for i, s in soft.items()})
+        found = {i: np.tile(some[k], draws) for k, i in enumerate(query.known)}
+        found |= _walk(query, tables.operands, np.tile(np.arange(n), draws), rng, logs=tables.logs)
+        _downwards(network, found, draws * n, rng)
+        parts.append({i: values.reshape(draws, n) for i, values in found.items()})
+    return {i: np.concatenate([p[i] for p in parts], 1) for i in parts[0]}
 
 
 def _walk(
