@@ -47,6 +47,6 @@ def test_disagreement_is_said_and_agreement_too():
     third = replace(third, evidence=-139.0)
     assert candidates.disagreement([*swapped, third]).endswith("of linear and MLP 8, and of one more pair.")
     near = candidates.disagreement([replace(NARROW, evidence=-149.5), WIDE])
-    assert near.startswith("Evidence does not tell MLP 8 from MLP 64 (less than a nat in all); held-out rows prefer MLP")
+    assert near.startswith("Evidence does not tell MLP 8 from MLP 64 (less than a nat in all); held-out rows prefer")
     assert not candidates.disagreement([WIDE])
     assert not candidates.disagreement([replace(WIDE, evidence=None), LINEAR])
