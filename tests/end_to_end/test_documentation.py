@@ -21,6 +21,7 @@ from kokkiri.cli.decide import Decide
 from kokkiri.cli.fit import Fit
 from kokkiri.cli.main import main
 from kokkiri.cli.predict import Predict
+from kokkiri.cli.query import Query
 from kokkiri.cli.screen import Screen
 from kokkiri.cli.update import Update
 
@@ -106,7 +107,7 @@ def test_what_a_page_says_is_printed_is_printed(page, names, capsys):
             assert block.body in {printed.err, printed.out}
 
 
-@pytest.mark.parametrize("command", [Fit, Predict, Update, Bayes, Screen, Decide])
+@pytest.mark.parametrize("command", [Fit, Predict, Update, Bayes, Screen, Decide, Query])
 def test_the_tables_of_flags_are_those_of_the_command(command):
     text = (ROOT / "docs/command.md").read_text("utf-8")
     section = text.split(f"\n## kokkiri {command.__name__.lower()}")[1].split("\n## ")[0]

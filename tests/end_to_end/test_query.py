@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +150,9 @@ def test_bad_input_gets_four_lines_and_writes_nothing(arguments, parts, here):
     assert len(text) == 4, err
     assert all(part in err for part in parts), err
     assert sorted(p.name for p in here.iterdir()) == before
+
+
+def test_the_picture_of_the_page_is_what_the_command_draws(here):
+    page = Path(__file__).parents[2] / "docs"
+    assert kokkiri("query", "asia", "--given", "xray=yes,dysp=yes", "--picture", "now.svg")[0] == 0
+    assert (here / "now.svg").read_text("utf-8") == (page / "pictures/asia.svg").read_text("utf-8")

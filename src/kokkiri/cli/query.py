@@ -28,8 +28,8 @@ class Query:
 
     model: Annotated[Positional[str], arg(metavar="NETWORK")]
     """A .bif file, or one that comes along: asia, alarm."""
-    rows: Annotated[Positional[str | None], arg(metavar="ROWS")] = None
-    """A file of rows of evidence; or what `--given` says alone."""
+    data: Annotated[Positional[str | None], arg(metavar="ROWS")] = None
+    """A file of rows of evidence, where it is not one case alone."""
     given: Annotated[tuple[tuple[str, ...], ...], UseAppendAction, arg(metavar="NAME=STATE,NAME=STATE")] = ()
     """What is known."""
     of: Annotated[str | None, arg(metavar="NAME,NAME")] = None
@@ -48,20 +48,20 @@ class Query:
         from kokkiri.exact import read_network
 
         path = picture_at(self.picture, "--picture")
-        if self.rows is None and self.out is not None:
+        if self.data is None and self.out is not None:
             raise UsageError(
                 f"--out {self.out} is for rows of evidence", needs="a file of rows", found="no ROWS",
                 fix="--picture FILE.svg draws one case; > FILE keeps what is printed",
             )  # fmt: skip
-        if self.rows is not None and path is not None:
-            raise UsageError("rows of evidence are no picture", needs="one case", found=f"{self.rows} and --picture",
+        if self.data is not None and path is not None:
+            raise UsageError("rows of evidence are no picture", needs="one case", found=f"{self.data} and --picture",
                              fix="draw one row: --given NAME=STATE,… --picture FILE.svg")  # fmt: skip
         network = read_network(self.model)
         for note in network.notes:
             sys.stderr.write(f"! {note}\n")
         known = _states([text for texts in self.given for text in texts])
         asked = None if self.of is None else [name.strip() for name in self.of.split(",") if name.strip()]
-        if self.rows is not None:
+        if self.data is not None:
             self._answer_rows(network, known, asked)
             return 0
         beliefs = network.given(known, of=asked)
@@ -77,7 +77,7 @@ class Query:
         from kokkiri.training.checkpoints import write_atomically
 
         what = network.structure
-        rows = with_case(what, rows_of(what, Path(self.rows or "")), case_of(what, known))
+        rows = with_case(what, rows_of(what, Path(self.data or "")), case_of(what, known))
         if rows.others:
             sys.stderr.write(f"! columns that are no variables are left aside: {', '.join(rows.others)}\n")
         seen = {what.variables[i].name for i in rows.columns}
