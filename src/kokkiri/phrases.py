@@ -50,6 +50,15 @@ def probability(p: float) -> str:
     return f"{p:.{4 if rest > 0.01 else 2 - math.floor(math.log10(rest))}f}"
 
 
+def cut(text: str, length: int) -> str:
+    """A name that may be too long for its column.
+
+    >>> cut("pneumonia", 9), cut("pneumonia", 6)
+    ('pneumonia', 'pneum…')
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int = 80) -> str:
     """Aligned columns of plain text, the first `left` of them to the left; the first is cut where it does not fit.
 
@@ -61,9 +70,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
     lines = [list(header), *map(list, rows)]
     wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
     wide[0] = max(4, min(wide[0], width - sum(wide[1:]) - 2 * (len(wide) - 1)))
-    cut = lambda text: text if len(text) <= wide[0] else text[: wide[0] - 1] + "…"
     pad = lambda k, text: text.ljust(wide[k]) if k < left else text.rjust(wide[k])
-    padded = ("  ".join(pad(k, text if k else cut(text)) for k, text in enumerate(line)) for line in lines)
+    padded = ("  ".join(pad(k, text if k else cut(text, wide[0])) for k, text in enumerate(line)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
 
 

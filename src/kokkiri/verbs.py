@@ -283,7 +283,7 @@ def classes_of(data: Data) -> dict[str, int]:
     """How many rows each class has; {} where the target is a number."""
     if data.y is None or data.target is None or not data.target.levels:
         return {}
-    counts = torch.bincount(data.y, minlength=data.target.classes).tolist()
+    counts = torch.bincount(data.y.flatten(), minlength=data.target.classes).tolist()
     return dict(zip(data.target.levels, counts, strict=True))
 
 

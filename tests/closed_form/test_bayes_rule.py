@@ -165,7 +165,9 @@ def test_values_print_themselves_in_eighty_columns_and_draw_themselves():
         Hypotheses(ILL).update(torch.rand(30, 2, generator=torch.Generator().manual_seed(0))),
         Hypotheses(ILL).update({"ill": -900.0, "well": -800.0}, log=True),
     ]
-    for value in (*rules, Hypotheses(ILL), Hypotheses(p, names), Experiment(TEST)):
+    rules += [rules[2].update(p), Hypotheses(p.expand(30, 12), names).update(p)]
+    table = Experiment(p.expand(12, 12), names, [f"an outcome that is long, number {i}" for i in range(12)])
+    for value in (*rules, Hypotheses(ILL), Hypotheses(p, names), Experiment(TEST), table):
         assert max(map(len, str(value).splitlines())) <= 80, value
         assert len(repr(value)) < 800
     for rule in rules:

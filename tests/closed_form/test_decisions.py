@@ -354,6 +354,20 @@ def test_what_is_worth_knowing_prints_itself():
     assert "Information(value" in repr(found)
 
 
+def test_long_names_do_not_leave_the_page():
+    names, actions = ([f"a {what} with a very long name, {i}" for i in range(6)] for what in ("hypothesis", "action"))
+    p, u = torch.full((6,), 1 / 6).double(), torch.eye(6).double()
+    beliefs = Hypotheses(p, names)
+    utility = dict(zip(actions, u, strict=True))
+    experiment = Experiment((torch.eye(6) * 0.94 + 0.01).double(), names, [f"an outcome, long, {i}" for i in range(6)])
+    found = decisions.sample_information(beliefs, experiment, utility)
+    chosen = decisions.best(Hypotheses(p.expand(20, 6), names), utility)
+    levels = ("the class of all others, which is long", "the class that one acts upon, which is longer still")
+    made = decisions.decide(*labelled(50), costs=Costs(1, 5, reject=0.5), levels=levels)
+    for value in (found, chosen, made):
+        assert max(map(len, str(value).splitlines())) <= 80, str(value)
+
+
 P, Y = labelled(20)
 ILL, TEST = Hypotheses({"ill": 0.1, "well": 0.9}), Experiment({"ill": {"+": 1, "-": 0}, "well": {"+": 0.1, "-": 0.9}})
 NUMBERS = Gaussian(1.0).predictive(torch.zeros(2, 3, 1))

@@ -7,6 +7,7 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
@@ -85,7 +86,7 @@ class Decide:
             predict(post, rows), rows.y, costs=costs, prevalence=new, trained_at=old, positive=place, levels=levels,
             level=self.level, seed=self.seed,
         )  # fmt: skip
-        say([f"{rows.source.name}: act where '{post.form.target.name}' is '{levels[1]}'", str(made)])
+        say([fill(f"{rows.source.name}: act where '{post.form.target.name}' is '{levels[1]}'", 80), str(made)])
         if rows.y is not None and rows.source.sha256 and rows.source.sha256 == post.record.data.get("sha256"):
             sys.stderr.write("! the model was fitted on rows of this very file: its errors look too small\n")
         if path is not None:

@@ -15,7 +15,7 @@ from kokkiri.errors import ShapeError, UsageError
 from kokkiri.exact.experiment import Beliefs
 from kokkiri.exact.hypotheses import BayesRule, Hypotheses
 from kokkiri.exact.probabilities import by_name, numbers
-from kokkiri.phrases import count, plain, table
+from kokkiri.phrases import count, cut, plain, table
 from kokkiri.predictive import Classes
 from kokkiri.types import Predictive
 
@@ -45,11 +45,11 @@ class Best:
         return f"Best({count(len(self), 'row')}, {count(len(self.actions), 'action')})"
 
     def __str__(self) -> str:
-        names = [str(a) for a in self.actions][:5]
+        names = [cut(str(a), 10) for a in self.actions[:5]]
         rows = []
         for i in range(min(len(self), SHOWN)):
             values = [plain(v) for v in self.expected[i, :5].tolist()]
-            rows.append([str(i + 1), str(self.action[i]), *values])
+            rows.append([str(i + 1), cut(str(self.action[i]), 10), *values])
         rest = len(self) - len(rows)
         more = f"\n… {count(rest, 'row')} more" if rest > 0 else ""
         drawn = float(self.error.max()) if len(self) else 0.0

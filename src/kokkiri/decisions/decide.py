@@ -92,11 +92,19 @@ class Decisions:
             "always act": torch.full_like(self.action, ACT),
             "never act": torch.full_like(self.action, LEAVE),
         }
-        constant = {"always act", "never act"}
-        return tuple(self.judge(name, action, constant=name in constant) for name, action in ways.items())
+        constant, (low, high) = {"always act", "never act"}, self.costs.rejected
+        return tuple(
+            self.judge(name, action, constant=name in constant, rejects=name == "chosen" and low < high)
+            for name, action in ways.items()
+        )
 
-    def judge(self, name: str, action: Tensor, *, constant: bool = False) -> Strategy:
-        """Errors and cost of any decisions (B,) about these rows; constant: the same for all rows that ever come."""
+    def judge(self, name: str, action: Tensor, *, constant: bool = False, rejects: bool | None = None) -> Strategy:
+        """Errors and cost of any decisions (B,) about these rows.
+
+        constant: they are the same for all rows that ever come. rejects: whether some of those would be rejected; None:
+        if some of these are.
+        """
+        rejects = bool((action == REJECT).any()) if rejects is None else rejects
         if self.y is None:
             p = self.probability
             one = float(((1 - p) * (action == ACT)).sum() / (1 - p).sum())
@@ -109,7 +117,7 @@ class Decisions:
             return Strategy(name, *(Interval(float(v), float(v), float(v)) for v in (one, two, cost)))
         ill, well = _tally(action[self.y]), _tally(action[~self.y])
         two, one = _share(ill, LEAVE, self.level), _share(well, ACT, self.level)
-        if self.costs.reject is None:
+        if not rejects:
             mean = self._cost(one.value, two.value, 0.0, 0.0)
             drawn = self._cost(_betas(well, ACT, self.seed, "well"), _betas(ill, LEAVE, self.seed, "ill"), 0.0, 0.0)
         else:

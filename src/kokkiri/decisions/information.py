@@ -15,7 +15,7 @@ from kokkiri.errors import UsageError
 from kokkiri.exact.experiment import Beliefs, Experiment
 from kokkiri.exact.screening import Screening
 from kokkiri.numerics import log_space
-from kokkiri.phrases import count, plain, probability, table
+from kokkiri.phrases import count, cut, plain, probability, table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,11 +51,11 @@ class Information:
         rows = []
         for k, name in enumerate(self.outcomes):
             p = float(self.probability[k])
-            after = [probability(v) for v in self.posterior[k, :4].tolist()] if p else ["never"] * len(self.names[:4])
-            rows.append([name, probability(p), *after, str(self.actions[int(self.then[k])])])
-        head = ["outcome", "P(outcome)", *(f"P({n})" for n in self.names[:4]), "best action"]
+            after = [probability(v) for v in self.posterior[k, :3].tolist()] if p else ["never"] * len(self.names[:3])
+            rows.append([name, probability(p), *after, cut(str(self.actions[int(self.then[k])]), 12)])
+        head = ["outcome", "P(outcome)", *(f"P({cut(n, 9)})" for n in self.names[:3]), "best action"]
         lines = [
-            ["decide now", plain(float(self.before)), str(self.actions[int(self.now)])],
+            ["decide now", plain(float(self.before)), cut(str(self.actions[int(self.now)]), 30)],
             ["after the experiment", plain(float(self.informed)), ""],
             ["with perfect knowledge", plain(float(self.perfect)), ""],
         ]

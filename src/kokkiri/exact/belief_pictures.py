@@ -53,9 +53,10 @@ def _areas(ax: Axes, names: tuple[str, ...], prior: list[float], heights: list[f
             )  # fmt: skip
     mean = sum(p * h for p, h in zip(prior, heights, strict=True))
     ax.axhline(mean, color=SECOND, linewidth=1.4, linestyle=(0, (4, 3)))
+    said = f"evidence {mean:.3g} = all areas = mean height" if what == "likelihood" else "mean height"
     ax.annotate(
-        f"mean height = all areas: {mean:.3g}", (1, mean), xytext=(0, 3), textcoords="offset points", ha="right",
-        va="bottom", color=SECOND, fontsize=9, bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1},
+        said, (1, mean), xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", color=SECOND, fontsize=9,
+        bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1},
     )  # fmt: skip
     ax.set(xlim=(0, 1), ylim=(0, 1.12 * max(heights)), ylabel=f"height: {what}")
     ax.set_xlabel("width: prior", labelpad=8 + 11 * rows if len(names) <= NAMED else 4)

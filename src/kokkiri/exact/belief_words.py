@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kokkiri.phrases import count, plain, probability, table
+from kokkiri.phrases import count, cut, plain, probability, table
 
 if TYPE_CHECKING:
     from kokkiri.exact.hypotheses import BayesRule
 
 CASES = 10  # so many are printed
-WIDE = 5  # so many hypotheses have a column of their own
+WIDE, LONG = 4, 12  # so many hypotheses have a column of their own, with so many letters of their names
 
 
 def cromwell(never: Sequence[str], hypotheses: int) -> str:
@@ -124,7 +124,7 @@ def _steps(rule: BayesRule) -> str:
         rows.append([label, probability(forecast) if forecast <= 1 else plain(forecast), *belief])
     if len(rows) > 2 * CASES:
         rows = [*rows[:CASES], ["…", *[""] * (len(rows[0]) - 1)], *rows[-CASES:]]
-    return table(["in turn", "forecast", *(rule.names[i] for i in places)], rows)
+    return table(["in turn", "forecast", *(cut(rule.names[i], LONG) for i in places)], rows)
 
 
 def _cases(names: Sequence[str], log_p: Tensor, what: str) -> str:
@@ -136,4 +136,4 @@ def _cases(names: Sequence[str], log_p: Tensor, what: str) -> str:
     more = f"\n… {count(rest, 'case')} more" if rest > 0 else ""
     hidden = len(names) - len(places)
     more += f"\n… and {count(hidden, 'hypothesis', 'hypotheses')} more" if hidden > 0 else ""
-    return f"{what}\n" + table(["case", *(names[i] for i in places)], rows) + more
+    return f"{what}\n" + table(["case", *(cut(names[i], LONG) for i in places)], rows) + more

@@ -12,8 +12,11 @@ from torch import Tensor
 from kokkiri.errors import ShapeError, UsageError
 from kokkiri.exact.probabilities import by_name, distribution, numbers, place_of, probability
 from kokkiri.numerics import log_space
+from kokkiri.phrases import count, cut
 from kokkiri.phrases import probability as shown
 from kokkiri.phrases import table as aligned
+
+WIDE = 4  # so many outcomes have a column of their own
 
 
 class Beliefs(Protocol):
@@ -79,8 +82,10 @@ class Experiment:
         return f"Experiment({', '.join(self.outcomes[:6])} | {', '.join(self.names[:6])})"
 
     def __str__(self) -> str:
-        rows = [[n, *map(shown, line)] for n, line in zip(self.names, self.table[:, :6].tolist(), strict=True)]
-        return aligned(["p(outcome | h)", *self.outcomes[:6]], rows)
+        rows = [[n, *map(shown, line)] for n, line in zip(self.names, self.table[:, :WIDE].tolist(), strict=True)]
+        rest = len(self.outcomes) - WIDE
+        more = f"\n… and {count(rest, 'outcome')} more" if rest > 0 else ""
+        return aligned(["p(outcome | h)", *(cut(o, 12) for o in self.outcomes[:WIDE])], rows) + more
 
     def log_likelihood(self, outcome: Any, names: Sequence[str] = ()) -> Tensor:
         """Log p(outcome | h), (..., H), of an outcome by its name, or of a tensor (...) of outcome numbers.

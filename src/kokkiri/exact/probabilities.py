@@ -67,6 +67,7 @@ def by_name(what: str, given: Mapping[str, Any], names: Sequence[str], kind: str
 
     Raises UsageError for names that are unknown, with the nearest, and for names that are missing.
     """
+    given = {str(name): value for name, value in given.items()}
     for name in given:
         must_know(name, names, kind)
     if missing := [n for n in names if n not in given]:

@@ -61,7 +61,12 @@ class ScreeningCounts:
         if isinstance(self.prevalence, tuple | list):
             _pair(self.prevalence)
         elif self.prevalence is not None:
-            probability("the prevalence", numbers("the prevalence", self.prevalence), inside=True)
+            known = probability("the prevalence", numbers("the prevalence", self.prevalence), inside=True)
+            if known.ndim:
+                raise UsageError(
+                    f"a prevalence of shape {tuple(known.shape)}", needs="one number, or a pair of counts",
+                    found=str(self.prevalence)[:60], fix="prevalence=0.1, or (12, 1000)",
+                )  # fmt: skip
         rates = [self._drawn(k, *beta) for k, beta in enumerate((self._prevalence, self._sensitivity, self._alarms))]
         object.__setattr__(self, "draws", Screening(*rates))
 
@@ -198,7 +203,7 @@ class ScreeningCounts:
         return float(self.prevalence), 1 - float(self.prevalence)
 
     def _drawn(self, which: int, a: float, b: float) -> Tensor:
-        if which == 0 and isinstance(self.prevalence, float | int | Tensor):
+        if which == 0 and self.prevalence is not None and not isinstance(self.prevalence, tuple | list):
             return torch.tensor(a, dtype=torch.float64)
         drawn = torch.from_numpy(philox(self.seed, "screening", which).beta(a, b, DRAWS))
         return drawn.clamp(min=1e-300, max=1 - 1e-16)
