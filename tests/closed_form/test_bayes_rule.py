@@ -126,6 +126,11 @@ def test_complement_and_odds_of_logs_keep_their_digits_at_both_ends():
     assert log_space.from_log_odds(ends).exp().tolist() == [0.0, 1.0]
 
 
+def test_names_may_be_numbers():
+    rule = Hypotheses({1: 0.5, 2: 0.5}).update({2: 0.1, 1: 0.3})
+    assert math.isclose(rule["1"], 0.75, rel_tol=1e-12)
+
+
 def test_a_posterior_near_one_is_told_from_certainty():
     found = log_space.bayes(f64([0.0, -690.0]), torch.zeros(2).double())
     assert found.log_posterior[0] == -math.exp(-690.0)

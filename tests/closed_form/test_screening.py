@@ -181,6 +181,14 @@ def test_the_value_is_the_probability_of_the_next_person():
     assert both.low < exact < both.high
 
 
+@pytest.mark.parametrize("known", [np.float32(0.25), np.float64(0.25), torch.tensor(0.25)], ids=repr)
+def test_a_known_prevalence_may_be_a_number_of_any_kind(known):
+    assert (
+        ScreeningCounts(9, 1, 2, 8, prevalence=known).precision
+        == ScreeningCounts(9, 1, 2, 8, prevalence=0.25).precision
+    )
+
+
 def test_a_prevalence_that_was_counted_widens_the_interval():
     known = ScreeningCounts(95, 5, 10, 190, prevalence=0.1).precision
     counted = ScreeningCounts(95, 5, 10, 190, prevalence=(10, 100)).precision
@@ -254,6 +262,7 @@ REFUSED = {
     "level": (UsageError, lambda: ScreeningCounts(1, 1, 1, 1, level=95), "0.95, if that was meant in percent"),
     "more ill than people": (UsageError, lambda: ScreeningCounts(1, 1, 1, 1, prevalence=(5, 3)), "5 of 3"),
     "no pair": (UsageError, lambda: ScreeningCounts(1, 1, 1, 1, prevalence=(5, 30, 3)), "(12, 1000)"),
+    "prevalence of a shape": (UsageError, lambda: ScreeningCounts(1, 1, 1, 1, prevalence=torch.rand(3)), "one number"),
     "counted prevalence 0": (UsageError, lambda: ScreeningCounts(1, 1, 1, 1, prevalence=0.0), "above 0 and below 1"),
 }
 
