@@ -50,11 +50,16 @@ def layers(boxes: int, edges: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def place(
-    sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]], weights: Sequence[float] | None = None
+    sizes: Sequence[tuple[float, float]],
+    edges: Sequence[tuple[int, int]],
+    weights: Sequence[float] | None = None,
+    *,
+    upright: bool = False,
 ) -> Placed:
     """A place for each box of these sizes (width, height); edges (from, to) lead downwards.
 
-    weights: how strongly each box pulls to the middle of its neighbours; those of little weight make room.
+    weights: how strongly each box pulls to the middle of its neighbours; those of little weight make room. upright: long
+    edges pass the rows between at right angles, so that they do not lean into boxes that are high.
 
     >>> place([(40.0, 20.0), (40.0, 20.0)], [(0, 1)]).centres
     [(42.0, 29.0), (42.0, 87.0)]
@@ -95,7 +100,10 @@ def place(
     y = {i: tops[k] + heights[k] / 2 for k, row in enumerate(rows) for i in row}
     width = max(x[i] + all_sizes[i][0] / 2 for i in range(len(all_sizes))) - left + GAP_X
     centres = [(x[i] - left, y[i]) for i in range(len(sizes))]
-    points = [[(x[i] - left, y[i]) for i in chain] for chain in chains]
+    row_of = {i: k for k, row in enumerate(rows) for i in row}
+    sides = lambda i: (0.0, heights[row_of[i]]) if upright else (heights[row_of[i]] / 2,)
+    through = lambda i: [(x[i] - left, tops[row_of[i]] + side) for side in sides(i)]
+    points = [[centres[a], *(p for i in bends for p in through(i)), centres[b]] for a, *bends, b in chains]
     return Placed(centres, points, (width, tops[-1] + heights[-1] + GAP_Y / 2))
 
 

@@ -57,7 +57,8 @@ def draw(beliefs: Beliefs) -> str:
     told = bool(beliefs.evidence or beliefs.soft)
     before = network.prior.marginals if told else {}
     sizes = [_size(v.name, v.states) for v in what.variables]
-    centres, chains, (width, height) = place(sizes, [(what.index[a], what.index[b]) for a, b in what.arrows])
+    numbered = [(what.index[a], what.index[b]) for a, b in what.arrows]
+    centres, chains, (width, height) = place(sizes, numbered, upright=True)
     label = escape(f"{network.name} given {beliefs.known}" if told else network.name, quote=True)
     parts = [
         SVG.format(w=f"{width:.0f}", h=f"{height:.0f}", label=label, style=STYLE),
