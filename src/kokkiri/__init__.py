@@ -18,6 +18,7 @@ from kokkiri.data.augment import Augment
 from kokkiri.data.core import Data, Inputs, Target
 from kokkiri.data.read import read
 from kokkiri.data.splits import split
+from kokkiri.effects import do
 from kokkiri.errors import (
     CannotLift,
     ChecksumError,
@@ -126,6 +127,7 @@ __all__ = [
     "causal",
     "check",
     "decisions",
+    "do",
     "evaluation",
     "exact",
     "fit",

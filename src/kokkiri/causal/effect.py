@@ -113,8 +113,8 @@ class Curve(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The rows an effect comes from. t: (n,) number of the level (or the value of a treatment without levels); y: (n,);
-    x: (n, p) what was adjusted for, encoded, with names.
+    """The rows an effect comes from, in any order. t: (n,) number of the level (or the value of a treatment without
+    levels); y: (n,); x: (n, p) what was adjusted for, encoded, with names.
     """
 
     t: Tensor
@@ -126,7 +126,7 @@ class Sample(NamedTuple):
 class Origin(Protocol):
     """What an effect was computed from, in sums that more rows can be added to."""
 
-    def more(self, effect: Effect, new: Any) -> Effect:
+    def more(self, effect: Effect, new: Any, *, force: bool = False) -> Effect:
         """The effect from the old rows and the new ones together."""
         ...
 
@@ -141,9 +141,9 @@ class Effect:
     means, seen: (S, K) draws of E[Y(k)] and of E[Y | t = k]; plugin, seen_plugin: (K,) the same without a posterior
     (the counts as they are, the predictions of a network), or None. law, seen_law: closed forms of their differences.
     exact_means, exact_seen: (K,) posterior means in closed form.
-    whom: "average", "treated" or "untreated". estimand: the formula, or None where `adjust` was declared by the user,
-    which data cannot test. method, exact: in words. rows: how many. sample, nuisances: what overlap, balance,
-    refutation and sensitivity look at. groups: effects among rows. curve: a dose-response curve.
+    whom: "average", "treated" or "untreated". estimand: the formula, or None where `adjust` (and perhaps `instruments`)
+    were declared by the user, which data cannot test. method, exact: in words. rows: how many. sample, nuisances: what
+    overlap, balance, refutation and sensitivity look at. groups: effects among rows. curve: a dose-response curve.
     warnings: what must be read with the number. facts: plain values of the record.
     """
 
@@ -161,6 +161,7 @@ class Effect:
     whom: str = "average"
     estimand: Estimand | None = None
     adjust: tuple[str, ...] = ()
+    instruments: tuple[str, ...] = ()
     plugin: Tensor | None = None
     seen_plugin: Tensor | None = None
     plugin_name: str = ""
@@ -259,14 +260,17 @@ class Effect:
                              fix=f"there are: {', '.join(self.levels)}")  # fmt: skip
         return replace(self, level=i, versus=j)
 
-    def update(self, new: Any) -> Effect:
-        """The effect after new rows, the effect so far its prior: equal to that of all rows together."""
+    def update(self, new: Any, *, force: bool = False) -> Effect:
+        """The effect after new rows, the effect so far its prior: equal to that of all rows together.
+
+        force: counts rows a second time.
+        """
         if self.origin is None:
             raise Unsupported(
                 "this effect keeps no sums that new rows could be added to", needs="a discrete, linear or instrument "
                 "effect, or one of networks with frozen features", found=self.method, fix="call kk.do on all rows",
             )  # fmt: skip
-        return self.origin.more(self, new)
+        return self.origin.more(self, new, force=force)
 
     def _number(self, level: str | float) -> int:
         name = level if isinstance(level, str) else f"{level:g}"

@@ -67,6 +67,7 @@ class DataSet:
 
     layouts: the ways in which it may lie here, the preferred first. folder: its place in $KOKKIRI_DATA and the cache.
     levels: the names of the classes, where the files hold numbers. target: the column, or what the labels are called.
+    treatment, graph: a column that was acted upon, and what acted on it, for `do`.
     """
 
     name: str
@@ -79,6 +80,8 @@ class DataSet:
     folder: str = ""
     levels: tuple[str, ...] = ()
     target: str = "class"
+    treatment: str = ""
+    graph: str = ""
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -430,6 +433,8 @@ DATA_SETS: tuple[DataSet, ...] = (
         citation="Charig, Webb, Payne & Wickham 1986, Comparison of treatment of renal calculi by open surgery, "
         "percutaneous nephrolithotomy, and extracorporeal shockwave lithotripsy, BMJ 292:879-882",
         target="recovered",
+        treatment="treatment",
+        graph="size -> {treatment, recovered}; treatment -> recovered",
     ),
     DataSet(
         name="mnist",

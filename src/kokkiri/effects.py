@@ -1,0 +1,233 @@
+"""The verb `do`: from data and a graph, or a declared adjustment, to the effect of an action with its posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from kokkiri.causal.asked import WHOM, Asked, event_of, must_vary, settings
+from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
+from kokkiri.causal.effect import Effect
+from kokkiri.causal.estimand import Estimand
+from kokkiri.causal.graph import Graph, Names, as_names
+from kokkiri.causal.identify import identify
+from kokkiri.causal.instrument_effect import instrument
+from kokkiri.causal.linear_effect import linear
+from kokkiri.causal.reading import graph_of
+from kokkiri.causal.variables import Columns, Rows
+from kokkiri.data.columns import Kind
+from kokkiri.data.core import Data
+from kokkiri.data.named import DATA_SETS, DataSet
+from kokkiri.errors import NotIdentified, Unsupported, UsageError, nearest
+from kokkiri.phrases import joined
+
+METHODS = ("discrete", "linear", "instrument", "networks")
+
+
+def do(
+    data: Any,
+    treatment: Mapping[str, Any] | str | None = None,
+    *,
+    versus: Mapping[str, Any] | Any = None,
+    outcome: str | Mapping[str, str] | None = None,
+    graph: Graph | Any = None,
+    adjust: Names | None = None,
+    estimand: str | tuple[str, str] = "average",
+    method: str | None = None,
+    instruments: Names = (),
+    interact: Names = (),
+    prior: float = 1.0,
+    kinds: Mapping[str, str | Kind] | None = None,
+    table: str | None = None,
+    encoding: str = "utf-8",
+    seed: int = 0,
+) -> Effect:
+    """What happens to an outcome when a treatment is set, rather than seen.
+
+    data: `Data`, or anything `read` takes. treatment: {"dose": 1}, the column with the value it is set to; several
+    columns are set together; a name alone will do for two levels. versus: what that is compared with. outcome: a
+    column (default: the data's target), or {"recovered": "yes"} for the probability of a value.
+    graph: causes, as `identify` takes them; or adjust: the columns that act on both treatment and outcome, () if none
+    does because the treatment was drawn by lot. Without either there is no effect, and none is given. With both, the
+    graph judges the adjustment.
+    estimand: "average", "treated", "untreated", or ("group", column) for the effect in each group besides.
+    method: "discrete" (exact, from a table of counts; chosen where all that matters are categories and there are ten
+    rows a cell), "linear", "instrument" (two stages), or "networks". interact: columns by which a linear effect may
+    differ. instruments: declared ones. prior: rows that each cell of a table counts for beforehand.
+
+    Raises NotIdentified where the graph leaves the effect open, UsageError and DataError for what cannot be.
+
+    >>> import kokkiri as kk
+    >>> effect = kk.do("kidney-stones", {"treatment": "A"}, versus={"treatment": "B"}, adjust="size")
+    >>> round(effect.mean, 4), round(effect.association.mean, 4)
+    (0.0515, -0.0452)
+    """
+    known = _named(data)
+    columns = Columns(data, kinds=kinds, table=table, encoding=encoding)
+    names, level, other = settings(treatment if treatment is not None else _treatment_of(known), versus)
+    target, event = _outcome(data, known, outcome)
+    if graph is None and adjust is None and not as_names(instruments) and known is not None and known.graph:
+        graph = known.graph
+    whom, group = _whom(estimand)
+    for name in names:
+        columns.must_have(name, "the treatment")
+    columns.must_have(target, "the outcome")
+    if target in names:
+        raise UsageError(f"'{target}' is treatment and outcome", needs="two columns", found=f"{target} twice",
+                         fix="name another column as the outcome")  # fmt: skip
+    asked = Asked(names, level, other, target, event, whom=whom, group=group, instruments=as_names(instruments),
+                  interact=as_names(interact), prior=prior, seed=seed)  # fmt: skip
+    for name in (*asked.instruments, *asked.interact, *asked.given):
+        columns.must_have(name, "a variable")
+    if method is not None and method not in METHODS:
+        raise UsageError(f"there is no method '{method}'", needs=joined([*METHODS]), found=repr(method),
+                         fix=nearest(method, METHODS))  # fmt: skip
+    asked = _by_right(asked, columns, graph, adjust, method)
+    rows = columns.rows(_variables(asked)).with_values((*names, target))
+    for name in names:
+        must_vary(rows.variables[name], "treatment")
+    must_vary(rows.variables[target], "outcome")
+    asked = replace(asked, event=event_of(rows.variables[target], event))
+    found = _estimated(asked, rows, method)
+    facts = {"source": columns.source.name, "sha256": columns.source.sha256, **found.facts}
+    return replace(found, facts=facts)
+
+
+def _estimated(asked: Asked, rows: Rows, method: str | None) -> Effect:
+    """By the method that was asked for, or by the one that fits."""
+    kind = asked.estimand.kind if asked.estimand is not None else "back-door"
+    if asked.instruments or kind == "instrument":
+        if method not in {None, "instrument", "linear"}:
+            raise UsageError("instruments are for linear models", needs="method 'instrument'", found=repr(method),
+                             fix="leave the method out")  # fmt: skip
+        found = asked.estimand.instruments if asked.estimand is not None else None
+        z, w = (found.variables, found.given) if found is not None else (asked.instruments, asked.adjust)
+        return instrument(asked, rows, z, w)
+    if method == "instrument":
+        raise UsageError(
+            "no instrument is needed, or none is named", needs="an instrument, where nothing else identifies",
+            found=f"an effect that {kind} identifies", fix="leave the method out, or name instruments",
+        )  # fmt: skip
+    counted = kind != "back-door"
+    if method is None:
+        limit = CELLS if counted else min(CELLS, max(1, rows.size // ROWS_A_CELL))
+        reason = why_not(asked, rows, limit)
+        method = "networks" if reason and not counted else "discrete"
+    if method == "discrete":
+        return discrete(asked, rows)
+    if counted:
+        raise Unsupported(
+            f"{method} cannot compute this formula", needs="an effect that adjustment identifies", found=kind,
+            fix="method='discrete', with numbers cut into categories",
+        )  # fmt: skip
+    adjust = asked.adjust if asked.estimand is None else asked.estimand.adjustment
+    if method == "linear":
+        return linear(asked, rows, adjust)
+    raise Unsupported("networks are not there yet", needs="discrete or linear", found=method, fix="method='linear'")
+
+
+def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, method: str | None) -> Asked:
+    """The question with what makes it an effect: a formula, or what the user declares."""
+    wanted = None if adjust is None else as_names(adjust or ())
+    for name in wanted or ():
+        columns.must_have(name, "something to adjust for")
+        if name in {*asked.treatments, asked.outcome}:
+            raise UsageError(f"'{name}' cannot be adjusted for", needs="columns besides treatment and outcome",
+                             found=joined(list(wanted or ())), fix="leave it out")  # fmt: skip
+    if graph is None:
+        if wanted is None and not asked.instruments:
+            raise _refusal(asked, columns)
+        return replace(asked, adjust=wanted or ())
+    source = graph_of(graph)
+    if asked.instruments:
+        raise UsageError("a graph finds its instruments itself", needs="a graph, or instruments", found="both",
+                         fix="leave the instruments out, or the graph")  # fmt: skip
+    for name in source.observed:
+        if name not in columns.names:
+            raise UsageError(
+                f"'{name}' is in the graph, and no column of {columns.source.name}", needs="a column for each variable "
+                "that is not latent", found=f"{len(columns.names)} columns",
+                fix=f"where nobody measured it, write: {name} [latent]; {nearest(name, columns.names)}",
+            )  # fmt: skip
+    linear_model = method in {"instrument", "linear"}
+    try:
+        found = identify(source, asked.treatments, asked.outcome, adjust=wanted, linear=linear_model)
+        among = None if not asked.group else identify(source, asked.treatments, asked.outcome, asked.group)
+    except NotIdentified as error:
+        raise _in_other_words(error) from None
+    if found.kind == "no effect":
+        raise UsageError(
+            f"{', '.join(asked.treatments)} does not act on {asked.outcome}, by the graph: the effect is 0, whatever "
+            "the data say", needs=f"a directed path to {asked.outcome}", found=str(source)[:200],
+            fix="turn an arrow, or add one, if that is wrong",
+        )  # fmt: skip
+    return replace(asked, estimand=found, conditional=among)
+
+
+def _refusal(asked: Asked, columns: Columns) -> UsageError:
+    """Data alone show what goes along, and no effect."""
+    t, y = asked.treatments[0], asked.outcome
+    others = [n for n in columns.names if n not in {*asked.treatments, y}]
+    z = others[0] if others else "age"
+    return UsageError(
+        f"these data alone cannot say what {t} does to {y}: they show what goes along with it",
+        needs="a graph of what acts on what, or the columns that act on both",
+        found=f"neither; there are: {joined(others)}" if others else "neither",
+        fix=f'--graph "{z} -> {{{t}, {y}}}; {t} -> {y}" or --adjust {z}; --adjust "" where {t} was drawn by lot',
+    )
+
+
+def _in_other_words(error: NotIdentified) -> NotIdentified:
+    """The refusal of `identify` in the terms of do."""
+    fix = error.fix.replace("(linear=True)", "(--method instrument)")
+    return NotIdentified(
+        error.what, needs=error.needs, found=error.found, fix=fix,
+        hedge=error.hedge, remedies=error.remedies, bounds=error.bounds, witness=error.witness,
+    )  # fmt: skip
+
+
+def _variables(asked: Asked) -> Sequence[str]:
+    """All columns that are looked at."""
+    names = [*needed(asked), *asked.instruments, *asked.interact]
+    for estimand in (asked.estimand, asked.conditional):
+        if isinstance(estimand, Estimand):
+            names += [*estimand.adjustment, *estimand.mediators]
+            names += [*estimand.instruments.variables, *estimand.instruments.given] if estimand.instruments else []
+    return tuple(dict.fromkeys(names))
+
+
+def _whom(estimand: str | tuple[str, str]) -> tuple[str, str]:
+    if isinstance(estimand, str) and estimand in WHOM:
+        return estimand, ""
+    if isinstance(estimand, tuple) and len(estimand) == 2 and estimand[0] == "group":
+        return "average", estimand[1]
+    raise UsageError(f"there is no estimand {estimand!r}", needs=f'{joined([*WHOM])}, or ("group", column)',
+                     found=repr(estimand), fix='estimand="treated", or ("group", "size")')  # fmt: skip
+
+
+def _named(data: Any) -> DataSet | None:
+    """The data set of that name, if there is one."""
+    return next((d for d in DATA_SETS if d.name == data), None) if isinstance(data, str) else None
+
+
+def _treatment_of(known: DataSet | None) -> str:
+    if known is not None and known.treatment:
+        return known.treatment
+    raise UsageError("do got no treatment", needs="the column that is set", found="none",
+                     fix='kk.do(data, {"dose": 1}, …); on the command line --treatment dose')  # fmt: skip
+
+
+def _outcome(data: Any, known: DataSet | None, outcome: str | Mapping[str, str] | None) -> tuple[str, str]:
+    """The column and the value that is meant, "" where it is open."""
+    if isinstance(outcome, Mapping) and len(outcome) == 1:
+        ((name, event),) = outcome.items()
+        return name, str(event)
+    if isinstance(outcome, str):
+        return outcome, ""
+    if outcome is None and known is not None:
+        return known.target, ""
+    if outcome is None and isinstance(data, Data) and data.target is not None:
+        return data.target.name, ""
+    raise UsageError("do got no outcome", needs="the column that is acted upon", found=repr(outcome),
+                     fix='outcome="recovered", or {"recovered": "yes"}; on the command line --outcome')  # fmt: skip
