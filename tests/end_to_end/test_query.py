@@ -156,3 +156,17 @@ def test_the_picture_of_the_page_is_what_the_command_draws(here):
     page = Path(__file__).parents[2] / "docs"
     assert kokkiri("query", "asia", "--given", "xray=yes,dysp=yes", "--picture", "now.svg")[0] == 0
     assert (here / "now.svg").read_text("utf-8") == (page / "pictures/asia.svg").read_text("utf-8")
+
+
+def test_long_arrows_pass_beside_the_boxes_of_the_rows_between():
+    from kokkiri.exact.networks.picture import _size
+    from kokkiri.numerics.layout import place
+
+    what = kk.exact.read_network("alarm").structure
+    sizes = [_size(v.name, v.states) for v in what.variables]
+    found = place(sizes, [(what.index[a], what.index[b]) for a, b in what.arrows], upright=True)
+    bends = [point for chain in found.chains for point in chain[1:-1]]
+    assert len(bends) > 40
+    for x, y in bends:
+        for (cx, cy), (w, h) in zip(found.centres, sizes, strict=True):
+            assert abs(x - cx) > w / 2 or abs(y - cy) > h / 2 + 1

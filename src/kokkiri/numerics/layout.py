@@ -58,8 +58,8 @@ def place(
 ) -> Placed:
     """A place for each box of these sizes (width, height); edges (from, to) lead downwards.
 
-    weights: how strongly each box pulls to the middle of its neighbours; those of little weight make room. upright: long
-    edges pass the rows between at right angles, so that they do not lean into boxes that are high.
+    weights: how strongly each box pulls to the middle of its neighbours; those of little weight make room. upright:
+    long edges pass the rows between at right angles, so that they do not lean into boxes that are high.
 
     >>> place([(40.0, 20.0), (40.0, 20.0)], [(0, 1)]).centres
     [(42.0, 29.0), (42.0, 87.0)]
