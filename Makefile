@@ -44,12 +44,9 @@ format: $(INSTALLED)  ## mend what can be mended by machine
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## measure, and write benchmarks/results/
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/outliers.py
-	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/mnist.py
-	$(BIN)/python benchmarks/quote.py
+bench: $(INSTALLED)  ## measure, and write benchmarks/results/: hours, shortest first
+	for name in overhead outliers update bayesian_networks causal_graphs estimates mnist yardstick accuracy uci posterior \
+	  default_posterior permuted_mnist mnist_posterior quote; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## forget the environment and what was made
 	rm -rf .venv demo .pytest_cache .hypothesis .ruff_cache .import_linter_cache
