@@ -103,9 +103,7 @@ def test_many_rows_in_chunks_and_equal_rows_once_change_nothing(seed):
     codes = np.stack([drawn[names[i]].numpy() for i in known]) if known else np.zeros((0, 300), np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kokkiri.exact.networks.query.CHUNK", 7 * query.plan.entries)
-        patch.setattr(
-            "kokkiri.exact.networks.query.FEW", int(rng.choice([16, 1000]))
-        )  # or no equal rows
+        patch.setattr("kokkiri.exact.networks.query.FEW", int(rng.choice([16, 1000])))  # or no equal rows
         assert query.rows_at_once == 7
         found = answer_rows(net, query, codes)
     for row in (0, 17, 299):
