@@ -270,7 +270,9 @@ class Effect:
                 "this effect keeps no sums that new rows could be added to", needs="a discrete, linear or instrument "
                 "effect, or one of networks with frozen features", found=self.method, fix="call kk.do on all rows",
             )  # fmt: skip
-        return self.origin.more(self, new, force=force)
+        found = self.origin.more(self, new, force=force)
+        times = int(self.facts.get("updates", 0)) + 1
+        return replace(found, facts={**self.facts, **found.facts, "updates": times})
 
     def _number(self, level: str | float) -> int:
         name = level if isinstance(level, str) else f"{level:g}"

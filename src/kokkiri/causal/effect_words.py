@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from kokkiri import phrases
-from kokkiri.causal.estimand import KINDS, wrapped
+from kokkiri.causal.estimand import KINDS, WIDTH, wrapped
 from kokkiri.causal.expression import Covariances, Fraction, probability, product, total
 from kokkiri.causal.formulas import unicode
 
@@ -40,7 +40,16 @@ def header(effect: Effect) -> str:
     whose = BY_METHOD[effect.whom].format(effect.levels[effect.level if effect.whom == "treated" else effect.versus])
     what = f"probability of {effect.outcome} = {effect.event}" if effect.event else f"mean of {effect.outcome}"
     asked = f"the effect of {effect.treatment} on the {what}{whose}"
-    return "\n".join(wrapped(f"{asked}, from {phrases.count(effect.rows, 'row')}", "", "  "))
+    rows = f"{phrases.count(effect.rows, 'row')}{of_source(effect)}"
+    return "\n".join(wrapped(f"{asked}, from {rows}", "", "  "))
+
+
+def of_source(effect: Effect) -> str:
+    """Where the rows came from, if that has a name."""
+    name, more = str(effect.facts.get("source", "")), int(effect.facts.get("updates", 0))
+    if name in {"", "arrays", "an array"}:
+        return ""
+    return f" of {name}" + (f" and {phrases.count(more, 'update')}" if more else "")
 
 
 def main_table(effect: Effect, level: float = 0.95) -> str:
@@ -80,10 +89,12 @@ def group_table(effect: Effect, level: float = 0.95) -> str:
 
 def how(effect: Effect) -> list[str]:
     """Formula, right, method, and what was noticed."""
-    lines = wrapped(formula(effect), "", "    ")
+    lines, estimand = wrapped(formula(effect), "", "    "), effect.estimand
+    if estimand is not None and len(estimand.steps) > 1:
+        lines += estimand.derivation.split("\n")
     rows = [("by", right(effect))]
-    if effect.estimand is not None:
-        rows += [("note", effect.estimand.note), ("checked", str(effect.estimand.check))]
+    if estimand is not None:
+        rows += [("graph", graph_line(effect)), ("note", estimand.note), ("checked", str(estimand.check))]
     rows += [("method", f"{effect.method}; {effect.exact}")]
     if len(effect.levels) > 2:
         pair = f"{effect.levels[effect.level]} against {effect.levels[effect.versus]}"
@@ -92,6 +103,13 @@ def how(effect: Effect) -> list[str]:
     for name, words in rows:
         lines += wrapped(words, f"  {name:<9}", " " * 11) if words else []
     return lines
+
+
+def graph_line(effect: Effect) -> str:
+    """The arrows, or how many there are."""
+    assert effect.estimand is not None
+    arrows = str(effect.estimand.graph)
+    return arrows if len(arrows) <= 4 * WIDTH else repr(effect.estimand.graph)
 
 
 def formula(effect: Effect) -> str:

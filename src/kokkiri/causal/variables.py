@@ -223,8 +223,10 @@ def _of_data(data: Data) -> Table:
 
     def make(name: str) -> Variable:
         if name in gone:
-            raise DataError(f"the column '{name}' was left out when these data were read", needs="its cells",
-                            found=joined(gone), fix="hand do the file or frame itself, not what read made of it")  # fmt: skip
+            raise DataError(
+                f"the column '{name}' was left out when these data were read", needs="its cells", found=joined(gone),
+                fix="hand do the file or frame itself, not what read made of it",
+            )  # fmt: skip
         return Variable(columns[name], blocks[name])
 
     names = (*(c.name for c in schema.columns), target.name)

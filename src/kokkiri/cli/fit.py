@@ -129,7 +129,7 @@ class Fit:
         from kokkiri.data.splits import split
         from kokkiri.verbs import check_target
 
-        kinds, rule = dict(_pair(k) for k in self.kind), _split(self.split)
+        kinds, rule = dict(declared_pair(k) for k in self.kind), _split(self.split)
         data = read(
             self.data, self.target, kinds=kinds or None, drop=self.drop, table=self.table, encoding=self.encoding,
             drop_missing_target=self.drop_missing_target,
@@ -202,7 +202,12 @@ def augment_named(text: str) -> Augment:
     return Augment(shift, flip)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def declared_pair(text: str) -> tuple[str, str]:
+    """COLUMN=KIND.
+
+    >>> declared_pair("zip=category")
+    ('zip', 'category')
+    """
     name, equals, kind = text.rpartition("=")
     if not equals:
         raise UsageError(f"cannot read --kind {text!r}", needs="COLUMN=KIND", found=text, fix="--kind zip=category")
