@@ -23,7 +23,7 @@ def lines_like(quoted, text):
     alike = [t for t in tables if cells(t[0], 99) == cells(quoted[0], 99)]
     shared = lambda table: len({cells(line, 1) for line in table} & {cells(line, 1) for line in quoted})
     best = max(alike[::-1], key=shared, default=None)
-    return best if best else [line for line in text.splitlines() if line.strip()]
+    return best or [line for line in text.splitlines() if line.strip()]
 
 
 def fresh(found):
