@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kokkiri.cli.bayes import Bayes
     from kokkiri.cli.data import Data
     from kokkiri.cli.decide import Decide
+    from kokkiri.cli.do import Do
+    from kokkiri.cli.estimate import Estimate
     from kokkiri.cli.fit import Fit
     from kokkiri.cli.graph import Graph
     from kokkiri.cli.predict import Predict
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = tyro.extras.SubcommandApp()
     parts = {
         "fit": Fit, "predict": Predict, "update": Update, "show": Show, "graph": Graph, "data": Data, "bayes": Bayes,
-        "screen": Screen, "decide": Decide, "query": Query,
+        "screen": Screen, "decide": Decide, "query": Query, "estimate": Estimate, "do": Do,
     }  # fmt: skip
     for name, command in parts.items():
         commands.command(command, name=name)

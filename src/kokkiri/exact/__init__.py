@@ -4,12 +4,15 @@ from kokkiri.exact import distributions
 from kokkiri.exact.conjugate import (
     BetaBernoulli,
     DirichletCategorical,
+    Estimates,
     GammaExponential,
     GammaPoisson,
     LinearRegression,
     NormalInverseGamma,
     NormalInverseWishart,
     NormalKnownVariance,
+    estimate,
+    unit_information,
 )
 from kokkiri.exact.experiment import Experiment
 from kokkiri.exact.hypotheses import BayesRule, CromwellWarning, Hypotheses
@@ -46,6 +49,7 @@ __all__ = [
     "CromwellWarning",
     "DirichletCategorical",
     "DirichletTables",
+    "Estimates",
     "Experiment",
     "Explanation",
     "GammaExponential",
@@ -68,11 +72,13 @@ __all__ = [
     "counts_from",
     "distributions",
     "equal_counts",
+    "estimate",
     "from_bif",
     "most_probable_tables",
     "read_network",
     "sample_tables",
     "structure",
     "to_bif",
+    "unit_information",
     "write_network",
 ]

@@ -12,14 +12,15 @@ from torch import Tensor
 from kokkiri import drawing
 from kokkiri.errors import UsageError
 from kokkiri.exact.conjugate import words
+from kokkiri.exact.distributions import StudentT
 
 POINTS = 400
 MOST = 24  # intervals below one another
 LEVEL = 0.95
 
 
-def draw(parameter: str, family: Any, stages: Sequence[Any], title: str = "") -> str:
-    """SVG text: the prior (or the stages given), then the family itself."""
+def draw(parameter: str, family: Any, stages: Sequence[Any], names: Sequence[str] = ()) -> str:
+    """SVG text: the prior (or the stages given), then the family itself; names: of them all, for the legend."""
     if parameter not in family.marginals:
         raise UsageError(
             f"{family!r} has no parameter '{parameter}'",
@@ -29,14 +30,23 @@ def draw(parameter: str, family: Any, stages: Sequence[Any], title: str = "") ->
         )
     own = [] if family.history.prior is None else [family.history.prior]
     told = [*(stages or own), family]
-    shown = [one.marginals[parameter] for one in told]
-    names = [_name(one) for one in told]
+    shown, names = [one.marginals[parameter] for one in told], [*names] or [_name(one) for one in told]
+    labels = words.labels_of(family, parameter, shown[-1].mean)
+    slopes = [k for k, label in enumerate(labels) if label != "weight of intercept"]  # that has another unit
+    if 0 < len(slopes) < len(labels):
+        labels, shown = [labels[k] for k in slopes], [_some(dist, slopes) for dist in shown]
     if shown[-1].mean.numel() == 1:
-        return densities(parameter, names, shown, title)
-    return intervals(words.labels_of(family, parameter, shown[-1].mean), names[-2:], shown[-2:], title or parameter)
+        return densities(labels[0], names, shown)
+    return intervals(labels, names[-2:], shown[-2:], parameter)
 
 
-def densities(parameter: str, names: Sequence[str], dists: Sequence[Any], title: str = "") -> str:
+def _some(dist: StudentT, places: Sequence[int]) -> StudentT:
+    """Some of the weights of one regression."""
+    fields = (dist.location, dist.scale, dist.df, dist.ignorance)
+    return StudentT(*(t[..., list(places)] for t in fields))
+
+
+def densities(parameter: str, names: Sequence[str], dists: Sequence[Any]) -> str:
     """Densities over one another, the last of them in colour with its central interval shaded."""
     low, high = _range(dists)
     x = torch.linspace(low, high, POINTS + 2, dtype=torch.float64)[1:-1]
@@ -56,8 +66,6 @@ def densities(parameter: str, names: Sequence[str], dists: Sequence[Any], title:
         axes.set_xlim(low, high)
         axes.set_xlabel(parameter)
         axes.set_ylabel("density")
-        if title:
-            axes.set_title(title, fontsize=10, loc="left")
         axes.legend(loc="best")
         return save()
 
@@ -90,13 +98,13 @@ def _name(family: Any) -> str:
 
 
 def _range(dists: Sequence[Any]) -> tuple[float, float]:
-    """Where the last density is, with room for the others around it."""
-    ends = [[float(v) for v in dist.interval(0.999)] for dist in dists]
-    low, high = ends[-1]
-    room = 1.5 * (high - low)
-    others = ends[:-1]
-    left = max(low - room, min([e[0] for e in others] + [low]))
-    right = min(high + room, max([e[1] for e in others] + [high]))
+    """Where the last density is, the stages before it as far as they leave room to see it, the first one less so."""
+    low, high = (float(v) for v in dists[-1].interval(0.999))
+    left, right = low, high
+    for place, dist in enumerate(dists[:-1]):
+        room = (5.0 if place else 1.5) * (high - low)
+        ends = [float(v) for v in dist.interval(0.98)]
+        left, right = min(left, max(ends[0], low - room)), max(right, min(ends[1], high + room))
     return left, right if right > left else left + max(abs(left), 1.0) * 1e-9
 
 

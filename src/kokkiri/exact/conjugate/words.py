@@ -17,18 +17,27 @@ SHOWN = 12  # lines of parameters; a batch may have thousands
 
 def table(family: Any, following: tuple[str, Any] | None = None, level: float = 0.95) -> str:
     """Each parameter with mean, standard deviation, central interval and mode; the next row; what was learnt."""
-    lines, names = lines_of(family, level), f"{50 * (1 - level):g} %"
+    lines = lines_of(family, level)
     hidden = len(lines) - SHOWN
     lines = lines[:SHOWN]
     if following is not None:
         lines += _predicted(family, *following, level)[: SHOWN // 2]
-    header = ["", "mean", "sd", names, f"{50 * (1 + level):g} %", "mode"]
-    out = [_wrapped(repr(family)), phrases.table(header, lines)]
+    header = ["", "mean", "sd", *ends(level), "mode"]
+    out = [wrapped(repr(family)), phrases.table(header, lines)]
     if hidden > 0:
         out.append(f"and {phrases.count(hidden, 'more line')}")
     if family.why_no_mode:
-        out.append(_wrapped(f"mode: {family.why_no_mode}"))
-    return "\n".join([*out, *map(_wrapped, _learnt(family))])
+        out.append(wrapped(f"mode: {family.why_no_mode}"))
+    return "\n".join([*out, *map(wrapped, _learnt(family))])
+
+
+def ends(level: float) -> tuple[str, str]:
+    """The ends of a central interval.
+
+    >>> ends(0.9)
+    ('5 %', '95 %')
+    """
+    return f"{50 * (1 - level):.4g} %", f"{50 * (1 + level):.4g} %"
 
 
 def lines_of(family: Any, level: float) -> list[list[str]]:
@@ -93,7 +102,7 @@ def number(value: float, spread: float) -> str:
     decimals = max(0, 2 - math.floor(math.log10(spread)))
     if decimals > 8 or abs(value) >= 1e15:
         return f"{value:.6g}"
-    return f"{value:,.{decimals}f}"
+    return f"{value:,.{decimals}f}" if abs(value) >= 0.5 * 10.0**-decimals else f"{0:.{decimals}f}"
 
 
 def _numbers(values: Sequence[float]) -> list[str]:
@@ -137,11 +146,20 @@ def count(rows: Tensor) -> str:
     return phrases.count(int(n), "row") if n.is_integer() else f"{phrases.plain(n)} rows"
 
 
+def following(family: Any) -> Any:
+    """The distribution of the next row, where it is a single number that needs no inputs; else None."""
+    if "weight" in family.marginals:
+        return None
+    found = family.predictive()
+    return found if hasattr(found, "quantile") and found.mean.numel() == 1 else None
+
+
 def spread(rows: Tensor) -> str:
     """So many rows, or from so many to so many."""
     low, high = rows.min(), rows.max()
     return count(low) if low == high else f"{count(low).split()[0]} to {count(high)}"
 
 
-def _wrapped(text: str) -> str:
+def wrapped(text: str) -> str:
+    """In lines of at most 78 letters."""
     return "\n".join(textwrap.wrap(text, 78))
