@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -13,6 +13,12 @@ from kokkiri.causal.estimand import Estimand
 from kokkiri.errors import Unsupported, UsageError, nearest
 from kokkiri.exact.distributions import StudentT
 from kokkiri.exact.intervals import drawn_interval, must_be_level
+
+if TYPE_CHECKING:
+    from kokkiri.causal.balance import Balance
+    from kokkiri.causal.overlap import Overlap
+    from kokkiri.causal.refutation import Refutation
+    from kokkiri.causal.sensitivity import Sensitivity
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +120,14 @@ class Curve(NamedTuple):
 
 class Sample(NamedTuple):
     """The rows an effect comes from, in any order. t: (n,) number of the level (or the value of a treatment without
-    levels); y: (n,); x: (n, p) what was adjusted for, encoded, with names.
+    levels); y: (n,); x: (n, p) what was adjusted for, encoded, with names; z: (n, q) instruments, if there are any.
     """
 
     t: Tensor
     y: Tensor
     x: Tensor
     names: tuple[str, ...]
+    z: Tensor | None = None
 
 
 class Origin(Protocol):
@@ -132,7 +139,7 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Effect:
+class Effect:  # noqa: PLR0904 - one value that answers for itself
     """E[outcome | do(treatment = level)] less E[outcome | do(treatment = versus)], as a posterior.
 
     treatments: the columns that are set; treatment gives them as text. outcome: a column; event: the value whose
@@ -280,6 +287,39 @@ class Effect:
             raise UsageError(f"'{name}' is no level of {self.treatment}", needs="one of its levels", found=repr(name),
                              fix=nearest(name, self.levels))  # fmt: skip
         return self.levels.index(name)
+
+    # -- whether to believe it -----------------------------------------------------------------------------------------
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """Whether rows of both settings are alike; None for a treatment that is a number, or without adjustment."""
+        from kokkiri.causal.checks import overlap
+
+        return overlap(self)
+
+    @property
+    def balance(self) -> Balance | None:
+        """Covariates of both arms before and after weighting; None where nothing is weighted."""
+        from kokkiri.causal.checks import balance
+
+        return balance(self)
+
+    def refute(
+        self, refuters: Sequence[str] = (), *, simulations: int = 100, share: float = 0.8, seed: int = 0, full: int = 0
+    ) -> Refutation:
+        """An attempt to break it: placebo, cause, subset, dummy, bootstrap (all five, if none is named).
+
+        share: of the rows, for subsets. full: so many replicates of each are fitted anew from the start, besides.
+        """
+        from kokkiri.causal.checks import refute
+
+        return refute(self, refuters, simulations=simulations, share=share, seed=seed, full=full)
+
+    def sensitivity(self, *, draws: int = 1000, seed: int = 0) -> Sensitivity:
+        """How strong a hidden common cause must be to undo it: E-value, robustness value, Λ and Γ, with posteriors."""
+        from kokkiri.causal.checks import sensitivity
+
+        return sensitivity(self, draws=draws, seed=seed)
 
     # -- as text and picture -------------------------------------------------------------------------------------------
 

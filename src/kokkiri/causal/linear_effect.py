@@ -254,11 +254,14 @@ def sample_of(design: Design, matrix: Tensor, adjust: Sequence[str]) -> Sample:
     else:
         t = t[:, 0] + design.treatments[0].shift
     y = matrix[:, places["y"][0]] + design.centre
-    return Sample(t, y, matrix[:, [places["x"][i] for i in x]], tuple(design.covariates.names[i] for i in x))
+    z = matrix[:, places["z"]] if places["z"] else None
+    return Sample(t, y, matrix[:, [places["x"][i] for i in x]], tuple(design.covariates.names[i] for i in x), z)
 
 
 def joined(old: Sample | None, new: Sample) -> Sample | None:
     """All rows together."""
     if old is None:
         return None
-    return Sample(*(torch.cat(pair) for pair in zip(old[:3], new[:3], strict=True)), old.names)  # type: ignore[misc]
+    z = None if old.z is None or new.z is None else torch.cat([old.z, new.z])
+    t, y, x = (torch.cat(pair) for pair in zip(old[:3], new[:3], strict=True))
+    return Sample(t, y, x, old.names, z)

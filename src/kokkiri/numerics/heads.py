@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from kokkiri.numerics.random import permutation
+
 _ROWS = 4096  # at once, so that the products of features stay small
 _STEPS, _CLOSE, _LONGEST = 30, 1e-8, 4.0  # of Newton's method: how many, when to stop (nats), change of a log-odds
-_TREATMENT_GRID = 16
+_TREATMENT_GRID, _ENOUGH = 16, 5000  # precisions that are tried, on so many rows at the most
 
 
 class Frozen(NamedTuple):
@@ -82,7 +84,10 @@ def precisions(frozen: Frozen, levels: int, treatment: Tensor, outcome: Tensor, 
     given = Replicates(row(treatment), row(outcome.double()), row(weight.double()))
     held = given.weight.unsqueeze(1) * _had(given.treatment, levels)
     gram, moment, square = (a.squeeze(1) for a in _left_out(frozen, held, given.outcome))
-    return Precisions(_ridge_evidence(gram, moment, square), _logistic_evidence(frozen, levels, given))
+    few = permutation(len(treatment), 0, "rows for evidence")[:_ENOUGH]  # a prior's precision is not per row
+    less = Replicates(given.treatment[:, few], given.outcome[:, few], given.weight[:, few])
+    fewer = Frozen(frozen.features[:, few], frozen.fold[few])
+    return Precisions(_ridge_evidence(gram, moment, square), _logistic_evidence(fewer, levels, less))
 
 
 # -- outcomes ----------------------------------------------------------------------------------------------------------

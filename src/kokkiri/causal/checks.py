@@ -1,0 +1,184 @@
+"""Overlap, balance, refutation and sensitivity of an effect, whatever its method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from kokkiri.causal import measures
+from kokkiri.causal.balance import Balance, balance_of
+from kokkiri.causal.ground import Ground, ground_of
+from kokkiri.causal.overlap import Overlap, overlap_of
+from kokkiri.causal.refutation import Refutation
+from kokkiri.causal.refute import SIMULATIONS, must_have_rows, refuted
+from kokkiri.causal.replicates import NAMES, SHARE, Table
+from kokkiri.causal.sensitivity import KINDS, Measure, Sensitivity
+from kokkiri.causal.solvers import LinearSolver, heads_solver
+from kokkiri.causal.table_solver import table_solver
+from kokkiri.errors import Unsupported
+
+if TYPE_CHECKING:
+    from kokkiri.causal.effect import Effect
+
+NO_PLACEBO = "a treatment dealt by lot leaves the instrument nothing to act through"
+
+
+def overlap(effect: Effect) -> Overlap | None:
+    """Whether rows of both settings are alike; None where nothing is weighted (a treatment that is a number)."""
+    ground = ground_of(effect)
+    if isinstance(ground, str) or ground.propensity is None:
+        return None
+    return overlap_of(
+        ground.t, ground.propensity, level=ground.level, versus=ground.versus, names=_arms(effect),
+        outcome=ground.outcome, whom=ground.whom, clipped=int(effect.facts.get("clipped", 0)),
+    )  # fmt: skip
+
+
+def balance(effect: Effect) -> Balance | None:
+    """Covariates of both arms before and after weighting; None where nothing is weighted."""
+    ground = ground_of(effect)
+    if isinstance(ground, str) or ground.propensity is None:
+        return None
+    kept = [i for c in measures.columns_by_name(ground.names).values() for i in (c[:1] if _opposites(ground, c) else c)]
+    return balance_of(
+        ground.x[:, kept], [ground.names[i] for i in kept], ground.t, ground.propensity,
+        level=ground.level, versus=ground.versus, whom=ground.whom,
+    )  # fmt: skip
+
+
+def _opposites(ground: Ground, columns: Sequence[int]) -> bool:
+    """Whether two columns say the same: a category of two values."""
+    return len(columns) == 2 and bool((ground.x[:, columns].sum(1) == 1).all())
+
+
+def refute(
+    effect: Effect,
+    refuters: Sequence[str] = (),
+    *,
+    simulations: int = SIMULATIONS,
+    share: float = SHARE,
+    seed: int = 0,
+    full: int = 0,
+) -> Refutation:
+    """The refuters' table. Raises Unsupported for effects that keep no rows, or have several treatments as numbers."""
+    refuters = (refuters,) if isinstance(refuters, str) else tuple(refuters) or tuple(NAMES)
+    ground = ground_of(effect)
+    if isinstance(ground, str):
+        raise Unsupported(f"this effect cannot be refuted: {ground}", needs="the rows that it was computed from",
+                          found=effect.method, fix="call kk.do on rows")  # fmt: skip
+    if len(effect.treatments) > 1 and effect.method != "discrete":
+        raise Unsupported("several treatments at once cannot be dealt anew", needs="one treatment, or categories",
+                          found=effect.treatment, fix="one treatment at a time, or method='discrete'")  # fmt: skip
+    options: dict[str, Any] = {"refuters": refuters, "simulations": simulations, "share": share, "seed": seed}
+    centre = effect.effect.centre
+    spread = effect.sd if effect.moments else _half_width(effect)
+    if effect.method == "discrete":
+        origin: Any = effect.origin
+        own = origin.counts.over([n for n in origin.counts.names if n not in origin.asked.given])
+        solver = table_solver(origin.asked, own, effect.level, effect.versus)
+        t, y = solver.rows()
+        rows = Table(t, y, torch.ones(len(t), dtype=torch.float64), solver.expected(), coins=True)
+        must_have_rows(rows, effect.level, effect.versus)
+        return refuted(solver, rows, estimate=centre, sd=spread, method="the formula on tables of counts", **options)
+    if effect.method in {"linear", "instrument"}:
+        return _linear(effect, ground, centre, spread, options)
+    return _networks(effect, ground, centre, spread, options, full)
+
+
+def _linear(effect: Effect, ground: Ground, centre: float, spread: float, options: dict[str, Any]) -> Refutation:
+    origin: Any = effect.origin
+    sample = effect.sample
+    assert sample is not None
+    levels = 0 if ground.t.is_floating_point() else len(effect.levels)
+    pair = (ground.level, ground.versus) if levels else (float(origin.pair[0][0]), float(origin.pair[1][0]))
+    solver = LinearSolver(ground.x, levels, pair, _interactions(effect), ground.whom, sample.z)
+    rows = Table(ground.t, ground.y, ground.weight, solver.expected(ground.y, ground.weight))
+    if levels:
+        must_have_rows(rows, effect.level, effect.versus)
+    if effect.method == "linear":
+        return refuted(solver, rows, estimate=centre, sd=spread, method="least squares", **options)
+    return refuted(solver, rows, estimate=centre, sd=spread, method="two stages", moments=effect.moments,
+                   skipped={"placebo": NO_PLACEBO}, **options)  # fmt: skip
+
+
+def _networks(
+    effect: Effect, ground: Ground, centre: float, spread: float, options: dict[str, Any], full: int
+) -> Refutation:
+    assert ground.propensity is not None
+    assert ground.outcome is not None
+    assert ground.fold is not None
+    features = getattr(effect.nuisances, "features", None)
+    how = "heads solved again on the networks' features"
+    if features is None:
+        odds = (ground.propensity[1:].clamp(min=1e-6) / ground.propensity[:1].clamp(min=1e-6)).log()
+        features = torch.cat([ground.outcome.T, odds.T, ground.x], 1)
+        how = "heads solved again on the networks' predictions and the covariates"
+    solver = heads_solver(features, ground.fold, ground.t, ground.y, ground.weight, levels=len(effect.levels),
+                          level=effect.level, versus=effect.versus, whom=effect.whom)  # fmt: skip
+    rows = Table(ground.t, ground.y, ground.weight, solver.expected(ground.t, ground.y, ground.weight))
+    must_have_rows(rows, effect.level, effect.versus)
+    refit = getattr(effect.origin, "refit", None) if full else None
+    return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, **options)
+
+
+def sensitivity(effect: Effect, *, draws: int = measures.DRAWS, seed: int = 0) -> Sensitivity:
+    """How strong a hidden common cause must be: E-value, robustness value, Λ, Γ, as far as they apply."""
+    ground = ground_of(effect)
+    centre = effect.effect.centre
+    if isinstance(ground, str):
+        return Sensitivity(centre, (), left_out=tuple((kind, ground) for kind in KINDS))
+    sd = float(ground.y.std())
+    kind = effect.estimand.kind if effect.estimand is not None else "back-door"
+    if kind != "back-door" or effect.method == "instrument":
+        why = "it is about causes that adjustment misses; here the graph's other claims are what must hold"
+        return Sensitivity(centre, (), left_out=tuple((k, why) for k in KINDS))
+    found: list[Measure] = [measures.of_e_value(effect.means, effect.level, effect.versus, sd, event=ground.event)]
+    left_out: list[tuple[str, str]] = []
+    bounds = None
+    if effect.law is not None:
+        law = effect.law.contrast(effect.level, effect.versus)
+        scale = float(law.scale) * float(law.df) ** 0.5
+        found.append(measures.of_regression(effect.draws, centre, scale))
+    elif ground.propensity is not None:
+        found.append(measures.of_scores(ground, draws, seed))
+    if ground.propensity is None:
+        why = "it is for treatments with levels"
+        left_out += [(k, why) for k in KINDS if k not in {m.kind for m in found}]
+    else:
+        odds, bounds = measures.of_odds(ground, draws, seed)
+        found.append(odds)
+        pairs = measures.of_pairs(ground, draws, seed)
+        if isinstance(pairs, str):
+            left_out.append(("rosenbaum", pairs))
+        else:
+            found.append(pairs)
+    adjusted = ground.names and (ground.propensity is not None or effect.law is not None)
+    return Sensitivity(centre, tuple(found), bounds, measures.strongest(ground) if adjusted else None, tuple(left_out))
+
+
+def _arms(effect: Effect) -> tuple[str, str]:
+    """The two settings as people say them: the bare level where it is a word, with its column where it is a number."""
+    named = []
+    for k in (effect.level, effect.versus):
+        word = effect.levels[k]
+        bare = any(c.isalpha() for c in word) or len(effect.treatments) > 1
+        named.append(word if bare else f"{effect.treatment} = {word}")
+    return named[0], named[1]
+
+
+def _interactions(effect: Effect) -> tuple[int, ...]:
+    """Places in the sample's x of the columns that a linear effect may differ by."""
+    from kokkiri.causal.linear_effect import LinearOrigin, own_interactions
+
+    if not isinstance(effect.origin, LinearOrigin):
+        return ()
+    design = effect.origin.design
+    places = design.columns_of(effect.origin.adjust)
+    return tuple(places.index(i) for i in own_interactions(effect.origin) if i in places)
+
+
+def _half_width(effect: Effect) -> float:
+    low, high = effect.interval()
+    return (high - low) / (2 * 1.959964)
