@@ -216,6 +216,9 @@ def test_estimates_in_python_are_the_command():
         found.picture(parameter="mean")
     with pytest.raises(kk.ShapeError, match="update the batch itself"):
         estimate(kk.exact.GammaPoisson([1, 2], 1), [1])
+    for batches, names in (([[1], {"y": [1], "exposure": [1.0]}], ()), ([[1]], ("a", "b"))):
+        with pytest.raises(kk.UsageError, match="do not belong together"):
+            estimate(kk.exact.GammaPoisson(1, 1), *batches, names=names)
     with pytest.raises(kk.UsageError, match="no rows"):
         estimate(kk.exact.GammaPoisson(1, 1))
     named = estimate(kk.exact.DirichletCategorical([1, 1], names=["a", "b"]), ["a", "b"], ["b"], "b")

@@ -68,7 +68,7 @@ def test_prior_times_likelihood_is_posterior_times_evidence_at_any_parameter(nam
     theta = tuple(np.asarray(t) for t in case.parameters(prior, rng))
     left = log_prob(prior, theta) + case.likelihood(theta, *data).sum(-1)
     right = log_prob(prior.update(*data), theta) + prior.log_evidence(*data)
-    torch.testing.assert_close(right, left, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(right, left, **EXACT)
 
 
 @laws()
@@ -108,11 +108,8 @@ def test_a_weight_counts_a_row(name, seed, rows):
 @laws()
 def test_whatever_stands_in_a_row_of_weight_zero_does_not_count(name, seed, rows):
     case, prior, _, data, _rng = problem(name, seed, rows)
-    wider = tuple(
-        np.concatenate([v, np.full((*v.shape[:a], 3, *v.shape[v.ndim + a + 1 :]), np.nan)], a).astype(float)
-        if not (name == "GammaPoisson" and k == 1) else np.concatenate([v, np.ones(3)])
-        for k, (v, a) in enumerate(zip(data, case.axes, strict=True))
-    )  # fmt: skip
+    more = lambda v, axis: np.full((*v.shape[:axis], 3, *v.shape[v.ndim + axis + 1 :]), np.nan)
+    wider = tuple(np.concatenate([v, more(v, axis)], axis) for v, axis in zip(data, case.axes, strict=True))
     weight = np.concatenate([np.ones(rows), np.zeros(3)])
     same(prior.update(*wider, weight=weight), prior.update(*data))
 

@@ -54,11 +54,10 @@ class Estimates:
 
     def picture(self, *, parameter: str | None = None) -> str:
         """What was believed of a parameter before any row, and after each batch: SVG text."""
-        drawn = parameter or next(iter(self.prior.marginals))
-        told = [
-            f"after {name}, {words.count(one.history.rows)}" for name, one in zip(self.names, self.stages, strict=True)
-        ]
-        return pictures.draw(drawn, self.posterior, (self.prior, *self.stages[:-1]), ["before any row", *told])
+        drawn, told = parameter or next(iter(self.prior.marginals)), ["before any row"]
+        for name, stage in zip(self.names, self.stages, strict=True):
+            told.append(f"after {name}, {words.count(stage.history.rows)}")
+        return pictures.draw(drawn, self.posterior, (self.prior, *self.stages[:-1]), told, self.level)
 
     def _parameters(self) -> str:
         post, likeliest = self.posterior, []
@@ -159,6 +158,11 @@ def estimate(
         raise UsageError("estimate got no rows", needs="a batch of rows or more", found="none",
                          fix="estimate(prior, [1, 0, 1])")  # fmt: skip
     given = [dict(batch) if isinstance(batch, Mapping) else {"y": batch} for batch in batches]
+    if len(names) > len(batches) or any(batch.keys() != given[0].keys() for batch in given):
+        raise UsageError(
+            "the batches do not belong together", needs="the same arguments of update in each, a name for each at most",
+            found=f"{'; '.join(', '.join(batch) for batch in given[:4])}; {len(names)} names", fix="one form for all",
+        )  # fmt: skip
     stages = [prior]
     for batch in given:
         stages.append(stages[-1].update(**batch))

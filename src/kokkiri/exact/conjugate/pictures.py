@@ -19,7 +19,7 @@ MOST = 24  # intervals below one another
 LEVEL = 0.95
 
 
-def draw(parameter: str, family: Any, stages: Sequence[Any], names: Sequence[str] = ()) -> str:
+def draw(parameter: str, family: Any, stages: Sequence[Any], names: Sequence[str] = (), level: float = LEVEL) -> str:
     """SVG text: the prior (or the stages given), then the family itself; names: of them all, for the legend."""
     if parameter not in family.marginals:
         raise UsageError(
@@ -36,8 +36,8 @@ def draw(parameter: str, family: Any, stages: Sequence[Any], names: Sequence[str
     if 0 < len(slopes) < len(labels):
         labels, shown = [labels[k] for k in slopes], [_some(dist, slopes) for dist in shown]
     if shown[-1].mean.numel() == 1:
-        return densities(labels[0], names, shown)
-    return intervals(labels, names[-2:], shown[-2:], parameter)
+        return densities(labels[0], names, shown, level)
+    return intervals(labels, names[-2:], shown[-2:], parameter, level)
 
 
 def _some(dist: StudentT, places: Sequence[int]) -> StudentT:
@@ -46,7 +46,7 @@ def _some(dist: StudentT, places: Sequence[int]) -> StudentT:
     return StudentT(*(t[..., list(places)] for t in fields))
 
 
-def densities(parameter: str, names: Sequence[str], dists: Sequence[Any]) -> str:
+def densities(parameter: str, names: Sequence[str], dists: Sequence[Any], level: float) -> str:
     """Densities over one another, the last of them in colour with its central interval shaded."""
     low, high = _range(dists)
     x = torch.linspace(low, high, POINTS + 2, dtype=torch.float64)[1:-1]
@@ -58,7 +58,7 @@ def densities(parameter: str, names: Sequence[str], dists: Sequence[Any]) -> str
             style = {"color": drawing.FIRST, "linewidth": 2.2} if last else {"color": drawing.MUTED, "linewidth": 1.2}
             fade = 1.0 if last or first else 0.35 + 0.5 * k / len(dists)
             axes.plot(x, y, label=name, linestyle="--" if first else "-", alpha=fade, **style)
-        ends = [float(v) for v in dists[-1].interval(LEVEL)]
+        ends = [float(v) for v in dists[-1].interval(level)]
         inside = (x >= ends[0]) & (x <= ends[1])
         axes.fill_between(x[inside], curves[-1][inside], color=drawing.FIRST, alpha=0.18, linewidth=0)
         top = max(_top(y) for y in curves)
@@ -70,22 +70,22 @@ def densities(parameter: str, names: Sequence[str], dists: Sequence[Any]) -> str
         return save()
 
 
-def intervals(labels: Sequence[str], names: Sequence[str], dists: Sequence[Any], parameter: str) -> str:
+def intervals(labels: Sequence[str], names: Sequence[str], dists: Sequence[Any], parameter: str, level: float) -> str:
     """Central intervals below one another, those of the prior pale behind those of the posterior."""
     shown = labels[:MOST]
     with drawing.axes("beliefs", height=1.2 + 0.26 * len(shown), width=6.0) as (axes, save):
         for name, dist, last in zip(names, dists, [False] * (len(dists) - 1) + [True], strict=True):
-            low, high = (t.expand(dist.mean.shape).reshape(-1)[:MOST] for t in dist.interval(LEVEL))
+            low, high = (t.expand(dist.mean.shape).reshape(-1)[:MOST] for t in dist.interval(level))
             mean = dist.mean.reshape(-1)[:MOST]
             y = torch.arange(len(mean), dtype=torch.float64)
             colour = drawing.FIRST if last else drawing.MUTED
             axes.hlines(y if last else y + 0.25, low, high, color=colour, linewidth=2.4 if last else 1.2, label=name)
             axes.plot(mean, y if last else y + 0.25, "o", color=colour, markersize=4.5 if last else 3)
-        axes.set_xlim(*_limits(dists))
+        axes.set_xlim(*_limits(dists, level))
         axes.set_yticks(range(len(shown)), shown)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         more = f", {len(labels) - MOST:,} more not drawn" if len(labels) > MOST else ""
-        axes.set_xlabel(f"{parameter}, 95 % intervals{more}")
+        axes.set_xlabel(f"{parameter}, {100 * level:g} % intervals{more}")
         axes.grid(visible=False, axis="y")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(shown)), ncols=2)
         return save()
@@ -108,9 +108,9 @@ def _range(dists: Sequence[Any]) -> tuple[float, float]:
     return left, right if right > left else left + max(abs(left), 1.0) * 1e-9
 
 
-def _limits(dists: Sequence[Any]) -> tuple[float, float]:
+def _limits(dists: Sequence[Any], level: float) -> tuple[float, float]:
     """Of intervals: all of the last, and as much of the ones before as leaves room to see it."""
-    ends = [torch.stack([t.expand(d.mean.shape).reshape(-1)[:MOST] for t in d.interval(LEVEL)]) for d in dists]
+    ends = [torch.stack([t.expand(d.mean.shape).reshape(-1)[:MOST] for t in d.interval(level)]) for d in dists]
     low, high = float(ends[-1].min()), float(ends[-1].max())
     room = (high - low) or 1.0
     left, right = (min(float(e[0].min()) for e in ends), max(float(e[1].max()) for e in ends))

@@ -66,10 +66,11 @@ def exposed(owner: str, batch: torch.Size, y: Numbers, exposure: Numbers | None,
     seen = values(owner, batch, y, weight, WHOLE)
     if exposure is None:
         return Exposed(seen.y, torch.ones_like(seen.y), seen.weight)
-    units = weights(owner, exposure, "exposure", positive=True)
-    shape = _fitting(owner, batch, seen.y.shape, units.shape, "exposure (..., N): one for each count")
+    units = numbers(owner, "exposure", exposure)
+    units = units if units.ndim else units[None]
+    shape = _fitting(owner, batch, seen.y.shape, units.shape, "exposure (..., N): one for each count", "exposure")
     y_, units, w = (t.expand(shape) for t in (seen.y, units, seen.weight))
-    return Exposed(y_, torch.where(w > 0, units, 1.0), w)
+    return Exposed(y_, weights(owner, torch.where(w > 0, units, 1.0), "exposure", positive=True), w)
 
 
 def vectors(
@@ -202,8 +203,10 @@ def vector_summary(owner: str, batch: torch.Size, n: Numbers, mean: Numbers, sca
     return Moments(n_, torch.where(n_.unsqueeze(-1) > 0, centre, 0.0), spread.expand(*shape, d, d))
 
 
-def _fitting(owner: str, batch: torch.Size, y: torch.Size, weight: torch.Size, needs: str) -> torch.Size:
-    """The shape of rows that fits batch, y and weights."""
+def _fitting(
+    owner: str, batch: torch.Size, y: torch.Size, weight: torch.Size, needs: str, beside: str = "weight"
+) -> torch.Size:
+    """The shape of rows that fits batch, y and what stands beside them."""
     try:
         rows = torch.broadcast_shapes(y, weight)
         return torch.Size((*torch.broadcast_shapes(batch, rows[:-1]), rows[-1]))
@@ -211,8 +214,8 @@ def _fitting(owner: str, batch: torch.Size, y: torch.Size, weight: torch.Size, n
         raise ShapeError(
             f"rows do not fit a {owner} of batch {tuple(batch)}",
             needs=f"{needs}, the axes before them like the batch",
-            found=f"y {tuple(y)}, weight {tuple(weight)}",
-            fix=f"y of shape {(*batch, 'N')}".replace("'", "") if len(batch) else "one weight for each row",
+            found=f"y {tuple(y)}, {beside} {tuple(weight)}",
+            fix=f"y of shape {(*batch, 'N')}".replace("'", "") if len(batch) else f"one {beside} for each row",
         ) from None
 
 
