@@ -14,9 +14,9 @@ from kokkiri.data.cells import sort_levels
 from kokkiri.errors import UsageError
 from kokkiri.numerics.random import philox
 
-NUMBERS = 2**24  # cells times draws that are looked at
-DRAWS = 2**17, 2**12  # at the most, at the least
-AT_ONCE = 2**21  # numbers that lie in memory together, for each of a few intermediate tables
+NUMBERS = 2**22  # cells times draws that are looked at
+DRAWS = 2**19, 2**12  # at the most, at the least
+AT_ONCE = 2**15  # numbers that lie in memory together: so few stay in the cache
 LEAST_PRIOR = 0.05  # of a cell: with less, the draws of empty cells are zero to the last bit, and 0/0 follows
 
 
@@ -104,11 +104,12 @@ class Counts:
         """
         must_be_prior(prior)
         rng, left = philox(seed, "joint tables"), self.draws
-        shape = (self.cells + prior).reshape(-1).numpy()
+        shape = (self.cells + prior).reshape(-1, 1).numpy()
         while left:
             n = min(left, max(1, AT_ONCE // self.size))
-            gamma = torch.from_numpy(rng.standard_gamma(shape, (n, self.size)))
-            yield (gamma / gamma.sum(1, keepdim=True)).reshape(n, *self.cells.shape)
+            # draws lie side by side in memory, so that sums over cells go through them in long strides
+            gamma = torch.from_numpy(rng.standard_gamma(shape, (self.size, n)))
+            yield (gamma / gamma.sum(0)).reshape(*self.cells.shape, n).movedim(-1, 0)
             left -= n
 
     def among(self, levels: Sequence[Sequence[str]]) -> Tensor:

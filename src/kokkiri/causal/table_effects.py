@@ -14,6 +14,7 @@ from kokkiri.causal.estimand import Estimand
 from kokkiri.causal.expression import Expression, probability, product, total
 from kokkiri.causal.tables import evaluate
 from kokkiri.errors import Unsupported
+from kokkiri.numerics.folding import folded
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Evaluator:
             if not adjusted:
                 return self.mean(inner)
             among = self.at(evaluate(probability(adjusted, asked.treatments), joint, names), own)
-            return self.mean((inner * among).sum([self.counts.axis[n] + 1 for n in adjusted], keepdim=True))
+            return self.mean(folded(inner * among, [self.counts.axis[n] + 1 for n in adjusted]))
         return self.by_consistency(joint, own)
 
     def by_consistency(self, joint: Tensor, own: int) -> Tensor:
@@ -69,7 +70,7 @@ class Evaluator:
         axis = self.counts.axis[self.asked.outcome] + 1
         worth = self.counts.worth(self.asked.outcome, self.asked.event)
         wide = worth.reshape(-1, *(1,) * (table.ndim - axis - 1))
-        return self.places((table * wide).sum(axis, keepdim=True)).flatten(1)
+        return self.places(folded(table * wide, [axis])).flatten(1)
 
     def places(self, table: Tensor) -> Tensor:
         """(s, settings of all treatments): the axes of the treatments in their order, all others gone."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kokkiri.causal.expression import Expression, Fraction, Probability, Product, Sum
 from kokkiri.errors import ShapeError, UsageError, nearest
+from kokkiri.numerics.folding import folded
 
 Joint = Callable[[frozenset[str]], Tensor]
 
@@ -64,7 +65,7 @@ class _Evaluation:
             return self.marginal(e.of | e.given | e.do, e.do) / self.marginal(e.given | e.do, e.do)
         if isinstance(e, Sum):
             inner = self.value(e.of)
-            return inner.sum([self.axis[name] for name in e.over], keepdim=True)
+            return folded(inner, [self.axis[name] for name in e.over])
         if isinstance(e, Fraction):
             return self.value(e.numerator) / self.value(e.denominator)
         if isinstance(e, Product):
@@ -77,7 +78,7 @@ class _Evaluation:
         if key not in self.marginals:
             table = self.joint(do)
             away = [self.axis[name] for name in self.axis if name not in of]
-            self.marginals[key] = table.sum(away, keepdim=True) if away else table
+            self.marginals[key] = folded(table, away)
         return self.marginals[key]
 
 

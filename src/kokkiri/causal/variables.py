@@ -188,6 +188,10 @@ def _of_table(what: Any, kinds: Mapping[str, str | Kind], table: str | None, enc
     def make(name: str) -> Variable:
         kind = declared_kind(name, declared[name]) if name in declared else None
         reading = infer(name, found.values[name], declared=kind, decimal=found.decimal, index=found.index)
+        if reading.column.kind is Kind.CONSTANT and reading.column.distinct:  # one value is a level, too
+            again = Kind.NUMBER if reading.data.dtype == np.float64 else Kind.CATEGORY
+            same = infer(name, found.values[name], declared=again, decimal=found.decimal, index=found.index)
+            reading = same._replace(column=replace(same.column, reason=reading.column.reason))
         data = reading.data
         if data.dtype == np.float64:
             data = np.where(np.isinf(data), np.nan, data)
