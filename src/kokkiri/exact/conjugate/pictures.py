@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import starmap
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def densities(parameter: str, names: Sequence[str], dists: Sequence[Any], level:
         ends = [float(v) for v in dists[-1].interval(level)]
         inside = (x >= ends[0]) & (x <= ends[1])
         axes.fill_between(x[inside], curves[-1][inside], color=drawing.FIRST, alpha=0.18, linewidth=0)
-        top = max(_top(y) for y in curves)
+        top = max(starmap(_top, zip(dists, curves, strict=True)))
         axes.set_ylim(0, 1.08 * top)
         axes.set_xlim(low, high)
         axes.set_xlabel(parameter)
@@ -99,10 +100,11 @@ def _name(family: Any) -> str:
 
 def _range(dists: Sequence[Any]) -> tuple[float, float]:
     """Where the last density is, the stages before it as far as they leave room to see it, the first one less so."""
-    low, high = (float(v) for v in dists[-1].interval(0.999))
-    left, right = low, high
+    low, high = (float(v) for v in dists[-1].interval(0.98))
+    width, (least, most) = high - low, (float(v) for v in dists[-1].interval(1.0))  # the support
+    left, right = max(low - 0.4 * width, least), min(high + 0.4 * width, most)
     for place, dist in enumerate(dists[:-1]):
-        room = (5.0 if place else 1.5) * (high - low)
+        room = (5.0 if place else 1.5) * width
         ends = [float(v) for v in dist.interval(0.98)]
         left, right = min(left, max(ends[0], low - room)), max(right, min(ends[1], high + room))
     return left, right if right > left else left + max(abs(left), 1.0) * 1e-9
@@ -117,8 +119,10 @@ def _limits(dists: Sequence[Any], level: float) -> tuple[float, float]:
     return max(low - 0.4 * room, left) - 0.04 * room, min(high + 0.4 * room, right) + 0.04 * room
 
 
-def _top(y: Tensor) -> float:
-    """The highest point, but for poles at the ends."""
-    inner = y[len(y) // 50 : -(len(y) // 50)]
-    top = float(inner.max())
+def _top(dist: Any, y: Tensor) -> float:
+    """The highest point; where the density has a pole at an end of its support, the highest a little away from it."""
+    ends = torch.stack(dist.interval(1.0)).reshape(-1)
+    pole = any(math.isfinite(end) and float(dist.log_prob(end)) == math.inf for end in ends.tolist())
+    cut = len(y) // 50
+    top = float((y[cut:-cut] if pole else y).max())
     return top if math.isfinite(top) and top > 0 else 1.0
