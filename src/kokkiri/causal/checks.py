@@ -13,7 +13,7 @@ from kokkiri.causal.ground import Ground, ground_of
 from kokkiri.causal.overlap import Overlap, overlap_of
 from kokkiri.causal.refutation import Refutation
 from kokkiri.causal.refute import SIMULATIONS, must_have_rows, refuted
-from kokkiri.causal.replicates import NAMES, SHARE, Table
+from kokkiri.causal.replicates import NAMES, SHARE
 from kokkiri.causal.sensitivity import KINDS, Measure, Sensitivity
 from kokkiri.causal.solvers import LinearSolver, heads_solver
 from kokkiri.causal.table_solver import table_solver
@@ -78,8 +78,7 @@ def refute(
         origin: Any = effect.origin
         own = origin.counts.over([n for n in origin.counts.names if n not in origin.asked.given])
         solver = table_solver(origin.asked, own, effect.level, effect.versus)
-        t, y = solver.rows()
-        rows = Table(t, y, torch.ones(len(t), dtype=torch.float64), solver.expected(), coins=True)
+        rows = solver.rows()
         must_have_rows(rows, effect.level, effect.versus)
         return refuted(solver, rows, estimate=centre, sd=spread, method="the formula on tables of counts", **options)
     if effect.method in {"linear", "instrument"}:
@@ -94,7 +93,7 @@ def _linear(effect: Effect, ground: Ground, centre: float, spread: float, option
     levels = 0 if ground.t.is_floating_point() else len(effect.levels)
     pair = (ground.level, ground.versus) if levels else (float(origin.pair[0][0]), float(origin.pair[1][0]))
     solver = LinearSolver(ground.x, levels, pair, _interactions(effect), ground.whom, sample.z)
-    rows = Table(ground.t, ground.y, ground.weight, solver.expected(ground.y, ground.weight))
+    rows = solver.rows(ground.t, ground.y, ground.weight)
     if levels:
         must_have_rows(rows, effect.level, effect.versus)
     if effect.method == "linear":
@@ -117,7 +116,7 @@ def _networks(
         how = "heads solved again on the networks' predictions and the covariates"
     solver = heads_solver(features, ground.fold, ground.t, ground.y, ground.weight, levels=len(effect.levels),
                           level=effect.level, versus=effect.versus, whom=effect.whom)  # fmt: skip
-    rows = Table(ground.t, ground.y, ground.weight, solver.expected(ground.t, ground.y, ground.weight))
+    rows = solver.rows(ground.t, ground.y, ground.weight)
     must_have_rows(rows, effect.level, effect.versus)
     refit = getattr(effect.origin, "refit", None) if full else None
     return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, **options)

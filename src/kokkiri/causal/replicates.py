@@ -3,8 +3,8 @@
 - placebo: treatments are dealt anew by lot. Nothing is left of the effect, nor of what confounds it.
 - cause: one more column of noise beside what is adjusted for.
 - subset: a share of the rows.
-- dummy: outcomes are dealt anew among rows of which the covariates, without the treatment, make one expect the same.
-  What covariates say of the outcome stays; what the treatment does is gone, whatever the kind of outcome.
+- dummy: a row's outcome becomes that of another, of which covariates and treatment make one expect what the covariates
+  alone make one expect of this row. What covariates say of the outcome stays; what the treatment does is gone.
 - bootstrap: rows weighted anew (Rubin 1981, "The Bayesian bootstrap").
 """
 
@@ -29,14 +29,16 @@ SHARE = 0.8  # of the rows that a subset keeps
 
 
 class Table(NamedTuple):
-    """What replicates are made of: (n,) numbers of treatment levels (or values), outcomes, weights of rows, and what
-    the covariates alone make one expect of the outcome. coins: whether noise is 0 or 1, for tables of counts.
+    """What replicates are made of: (n,) numbers of treatment levels (or values), outcomes, weights of rows, what the
+    covariates alone make one expect of the outcome, and what they make one expect with the treatment that the row had.
+    coins: whether noise is 0 or 1, for tables of counts.
     """
 
     treatment: Tensor
     outcome: Tensor
     weight: Tensor
     expected: Tensor
+    predicted: Tensor
     coins: bool = False
 
 
@@ -50,7 +52,7 @@ def replicates(
 ) -> Replicates:
     """(simulations, n) of one of NAMES; what does not vary has one row. portion: which of several, if not all at once.
 
-    >>> rows = Table(*(torch.arange(4) % 2, torch.arange(4.0), torch.ones(4), torch.zeros(4)))
+    >>> rows = Table(*(torch.arange(4) % 2, torch.arange(4.0), torch.ones(4), torch.zeros(4), torch.zeros(4)))
     >>> dealt = replicates("placebo", rows, 3, 0)
     >>> dealt.treatment.sum(1).tolist(), dealt.outcome.shape
     ([2, 2, 2], torch.Size([1, 4]))
@@ -68,25 +70,31 @@ def replicates(
         keep.scatter_(1, uniform().argsort(-1)[:, : max(1, round(share * n))], 1.0)
         return same._replace(weight=keep * rows.weight)
     if refuter == "dummy":
-        return same._replace(outcome=rows.outcome[alike(rows.expected, torch.stack([uniform(), uniform()]))])
+        both = torch.stack([uniform(), uniform()])
+        return same._replace(outcome=rows.outcome[donors(rows.expected, rows.predicted, both)])
     assert refuter == "bootstrap", refuter
     exponential = -torch.log1p(-uniform())
     return same._replace(weight=exponential / exponential.mean(-1, keepdim=True) * rows.weight)
 
 
-def alike(expected: Tensor, uniform: Tensor) -> Tensor:
-    """(R, n) orders that change rows over with others of nearly the same expectation: neighbours in blocks of about
-    √n / 2, whose borders, and the order of equals, differ from one replicate to the next. uniform: (2, R, n).
+def donors(expected: Tensor, predicted: Tensor, uniform: Tensor) -> Tensor:
+    """(R, n) rows whose outcomes take the place: one of about √n whose prediction is nearest to what is expected.
 
-    >>> first, second = torch.tensor([[0.9, 0.1, 0.2, 0.9]]), torch.tensor([[0.0, 0.5, 0.7, 0.2]])
-    >>> alike(torch.tensor([0.0, 0.0, 9.0, 9.0]), torch.stack([first, second]))[0].tolist()
-    [1, 0, 2, 3]
+    The choice depends on the covariates alone, so that the new outcome knows nothing of the treatment but through them.
+    Outcomes stay what they are, be they events, counts or amounts. uniform: (2, R, n); equals are put in any order.
+
+    >>> expected, predicted = torch.tensor([0.0, 9.0, 9.0, 0.0]), torch.tensor([0.0, 0.1, 9.0, 9.1])
+    >>> donors(expected, predicted, torch.zeros(2, 1, 4))
+    tensor([[0, 1, 1, 0]])
     """
     n = len(expected)
-    size = max(2, round(n**0.5 / 2))
-    place = expected.unique(return_inverse=True)[1]
-    order = (place + uniform[1]).argsort(-1)
-    border = (uniform[0].sum(-1, keepdim=True) % 1 * size).floor()
-    block = ((torch.arange(n) + border) / size).floor()
-    within = (block + uniform[0]).argsort(-1)  # places in the order: a permutation of each block
-    return torch.empty_like(within).scatter_(1, order, order.gather(1, within))
+    size = max(2, round(n**0.5))
+    value, place = predicted.unique(return_inverse=True)
+    order = (place + uniform[1]).argsort(-1)  # by prediction
+    start = torch.bincount(place, minlength=len(value)).cumsum(0)
+    first = torch.nn.functional.pad(start, (1, 0))
+    near = torch.searchsorted(value, expected.to(value.dtype))
+    low, high = first[near], first[(near + 1).clamp(max=len(value))]
+    middle = torch.where(value[near.clamp(max=len(value) - 1)] == expected, (low + high) // 2, low)
+    window = (middle - size // 2).clamp(min=0, max=max(0, n - size))
+    return order.gather(-1, window + (uniform[0] * min(size, n)).long())

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kokkiri.causal.replicates import Table
 from kokkiri.numerics.heads import Frozen, Precisions, Replicates, freeze, precisions, solve
 from kokkiri.numerics.one_step import Estimates, estimates, parts
 
@@ -71,11 +72,15 @@ class HeadsSolver:
         weight = given.weight.double() if self.chosen is None else given.weight.double() * self.chosen
         return estimates(found, weight)
 
-    def expected(self, treatment: Tensor, outcome: Tensor, weight: Tensor) -> Tensor:
-        """(n,) of the outcome without knowing the treatment: Σ_k P(k | x) E[Y | k, x]."""
+    def rows(self, treatment: Tensor, outcome: Tensor, weight: Tensor) -> Table:
+        """What replicates are made of. Expected is Σ_k P(k) E[Y | k, x]: with P(k | x), whose errors know of the
+        treatments, the dummy outcome would know of them, too.
+        """
         given = Replicates(treatment.unsqueeze(0), outcome.unsqueeze(0), weight.unsqueeze(0))
-        heads = solve(self.frozen, self.levels, given, self.prior)
-        return (heads.outcome * heads.propensity).sum(1)[0]
+        mu = solve(self.frozen, self.levels, given, self.prior).outcome[0]
+        own = mu.gather(0, treatment.long().unsqueeze(0))[0]
+        share = torch.bincount(treatment.long(), weight.double(), self.levels) / weight.sum()
+        return Table(treatment, outcome, weight, share @ mu, own)
 
 
 def heads_solver(
@@ -142,10 +147,14 @@ class LinearSolver:
             return t.double().unsqueeze(-1)
         return torch.nn.functional.one_hot(t.long(), self.levels)[..., 1:].double()
 
-    def expected(self, outcome: Tensor, weight: Tensor) -> Tensor:
-        """(n,) of the outcome by the covariates alone."""
-        x, root = _ones_and(self.x), weight.double().sqrt().unsqueeze(1)
-        return (x @ (torch.linalg.pinv(x * root) @ (outcome.double().unsqueeze(1) * root))).squeeze(1)
+    def rows(self, treatment: Tensor, outcome: Tensor, weight: Tensor) -> Table:
+        """What replicates are made of, by least squares on covariates and treatment; expected is at its mean."""
+        own = self._coded(treatment)
+        columns, root = torch.cat([_ones_and(self.x), own], 1), weight.double().sqrt().unsqueeze(1)
+        beta = torch.linalg.pinv(columns * root) @ (outcome.double().unsqueeze(1) * root)
+        predicted = (columns @ beta).squeeze(1)
+        mean = (weight.double() @ own) / weight.sum()
+        return Table(treatment, outcome, weight, predicted - (own - mean) @ beta[-own.shape[1] :, 0], predicted)
 
 
 def _ones_and(x: Tensor) -> Tensor:

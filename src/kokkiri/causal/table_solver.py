@@ -12,6 +12,7 @@ from kokkiri.causal.asked import Asked
 from kokkiri.causal.counts import Counts
 from kokkiri.causal.graph import Graph
 from kokkiri.causal.identify import identify
+from kokkiri.causal.replicates import Table
 from kokkiri.causal.solvers import how_many, in_parts
 from kokkiri.causal.table_effects import Evaluator
 from kokkiri.numerics.heads import Replicates
@@ -74,22 +75,36 @@ class TableSolver:
             found[name], joint = joint % size, joint // size
         return found
 
-    def rows(self) -> tuple[Tensor, Tensor]:
-        """(n,) numbers of combinations of treatments, and of the outcome's levels."""
-        t = torch.zeros_like(self.codes[0])
-        for name in self.asked.treatments:
-            t = t * len(self.counts.levels[self.counts.axis[name]]) + self.codes[self.counts.axis[name]]
-        return t, self.codes[self.counts.axis[self.asked.outcome]]
+    def rows(self) -> Table:
+        """What replicates are made of: numbers of combinations of treatments, and of levels of the outcome.
 
-    def expected(self) -> Tensor:
-        """(n,) mean outcome of the rows that are alike in what is adjusted for."""
-        names = self.asked.adjust if self.asked.estimand is None else self.asked.estimand.adjustment
-        cell = torch.zeros_like(self.codes[0])
+        What is expected is the mean of the rows that are alike in what is adjusted for, all treatments as they occur.
+        """
+        t = self._number(self.asked.treatments)
+        y = self.codes[self.counts.axis[self.asked.outcome]]
+        worth = self.counts.worth(self.asked.outcome, self.asked.event)[y]
+        adjusted = self.asked.adjust if self.asked.estimand is None else self.asked.estimand.adjustment
+        expected, predicted = _means(t, worth, self._number(adjusted))
+        return Table(t, y, torch.ones_like(worth), expected, predicted, coins=True)
+
+    def _number(self, names: Sequence[str]) -> Tensor:
+        """(n,) of the combination of some variables' levels."""
+        found = torch.zeros_like(self.codes[0])
         for name in names:
-            cell = cell * len(self.counts.levels[self.counts.axis[name]]) + self.codes[self.counts.axis[name]]
-        y = self.counts.worth(self.asked.outcome, self.asked.event)[self.rows()[1]]
-        _, place, many = cell.unique(return_inverse=True, return_counts=True)
-        return (torch.zeros(len(many), dtype=torch.float64).index_add_(0, place, y) / many)[place]
+            found = found * len(self.counts.levels[self.counts.axis[name]]) + self.codes[self.counts.axis[name]]
+        return found
+
+
+def _means(t: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """(n,) means of y among the rows of a cell: Σ_k P(k) E[Y | k, cell], and that of the row's own k. Half a row with
+    the mean of the cell stands in each.
+    """
+    _, place = cell.unique(return_inverse=True)
+    size = int(t.max()) + 1, int(place.max()) + 1
+    count = torch.zeros(size, dtype=torch.float64).index_put_((t, place), torch.ones_like(y), accumulate=True)
+    total = torch.zeros(size, dtype=torch.float64).index_put_((t, place), y, accumulate=True)
+    mean = (total + 0.5 * total.sum(0) / count.sum(0)) / (count + 0.5)
+    return ((count.sum(1) / len(t)) @ mean)[place], mean[t, place]
 
 
 def table_solver(asked: Asked, counts: Counts, level: int, versus: int) -> TableSolver:
