@@ -7,12 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 from kokkiri.errors import ModelError
+from kokkiri.priors.cauchy import Cauchy
 from kokkiri.priors.flat import Flat
 from kokkiri.priors.grouped import GroupedNormal
 from kokkiri.priors.normal import Normal
 from kokkiri.types import Prior
 
-_OURS = (Normal, GroupedNormal, Flat)
+_OURS = (Normal, GroupedNormal, Cauchy, Flat)
 
 
 def from_config(values: Mapping[str, Any]) -> Prior:

@@ -1,0 +1,179 @@
+"""Outcome and propensity by networks, each row's by networks that have not seen it, and replicates of both.
+
+What the one-step correction needs is that the product of the two errors be small. So
+
+- few inputs are believed to matter until rows say otherwise (`priors.Cauchy`), and the network may be steep: a sparse
+  network of steep units learns a threshold that a smooth one smears;
+- candidates are mixed by how well they foretell rows out of fold (`numerics.stacking`), linear models always among
+  them: for the outcome, and for the propensity, which may be a function of the predicted outcome itself, as where
+  those are treated who need it;
+- the propensity is calibrated out of fold, and raised to a published least;
+- replicates of the whole procedure under Dirichlet weights tell the product that remains (`effects.remainder`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kokkiri.causal.crossfit import Learner, sets_of
+from kokkiri.causal.outcomes import outcomes
+from kokkiri.causal.propensities import propensities
+from kokkiri.errors import DataError, ShapeError, UsageError
+from kokkiri.likelihoods import Bernoulli, Gaussian
+from kokkiri.networks import MLP
+from kokkiri.numerics.effects import Nuisances, clipped, least_propensity
+from kokkiri.priors import Cauchy, Normal
+from kokkiri.types import Likelihood
+
+STEEP = 4.0  # what standardised inputs are multiplied by, so that units begin steep
+WIDTH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """Nuisances with how they came about.
+
+    outcome, propensity: weight of each candidate. slope: of the propensity's calibration, below 1 where it was too
+    sure. raised: rows whose probability of some level was raised to `least`. score: out of fold, nats a row, of the
+    propensity, and of the best guess without inputs. features: (F, n, D) of the first set's networks, the last hidden
+    layer, for heads that are solved again. facts: plain values.
+    """
+
+    nuisances: Nuisances
+    outcome: Mapping[str, float]
+    propensity: Mapping[str, float]
+    slope: float
+    raised: int
+    least: float
+    score: tuple[float, float]
+    features: Tensor
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def network_nuisances(
+    x: Tensor,
+    t: Tensor,
+    y: Tensor,
+    likelihood: Likelihood | None = None,
+    *,
+    levels: int | None = None,
+    network: Callable[[int], nn.Module] | None = None,
+    propensity: Callable[[int], nn.Module] | None = None,
+    folds: int | None = None,
+    repetitions: int = 2,
+    replicates: int = 2,
+    weight: Tensor | None = None,
+    groups: Tensor | None = None,
+    steps: int = 500,
+    seed: int = 0,
+) -> CrossFit:
+    """Cross-fitted predictions of outcome and treatment.
+
+    x: (n, ...) encoded inputs. t: (n,) numbers 0 … levels - 1. y: (n,). likelihood: of the outcome; Bernoulli for zeros
+    and ones and Gaussian otherwise. network, propensity: functions that make a network of so many outputs (any
+    nn.Module); sparse multilayer perceptrons by default. folds: ten below 1,000 rows, five above. repetitions: complete
+    cross-fits that are averaged. replicates: more of them under Dirichlet weights. groups: rows of one group are never
+    in two folds. steps: of training.
+
+    >>> g = torch.Generator().manual_seed(0)
+    >>> x = torch.randn(200, 3, generator=g)
+    >>> t = (torch.rand(200, generator=g) < torch.sigmoid(x[:, 0])).long()
+    >>> y = x[:, 0] + t + 0.5 * torch.randn(200, generator=g)
+    >>> found = network_nuisances(x, t, y, folds=2, repetitions=1, replicates=0, steps=100)
+    >>> found.nuisances.outcome.shape, found.nuisances.propensity.sum(0).allclose(torch.ones(200, dtype=torch.float64))
+    (torch.Size([2, 200]), True)
+    """
+    began = time.process_time()
+    x, t, y, likelihood, levels = _checked(x, t, y, likelihood, levels)
+    n = len(y)
+    folds = folds or (10 if n < 1000 else 5)
+    fewest = int(torch.bincount(t, minlength=levels).min())
+    if not 2 <= folds <= max(2, min(fewest, n // 2)):
+        folds = max(2, min(folds, fewest))
+    strata = t * 2 + (y == y.max()).long() if isinstance(likelihood, Bernoulli) else t
+    sets = sets_of(n, folds, repetitions, replicates, seed, strata=strata, weight=weight, groups=groups)
+    inputs = steep(x) if x.ndim == 2 else x
+    made = outcomes(x, inputs, t, y, likelihood, levels, sets, _learners(x, n, steps, network), seed)
+    own = learner("network", propensity, x, n, steps)
+    treated = propensities(x, inputs, t, levels, sets, made.features, own, seed, weight)
+    least = least_propensity(n)
+    fitted = treated.probability  # (1 + B, K, n): the whole sets together, then each replicate
+    raised = clipped(fitted, least)
+    nuisances = Nuisances(
+        t, y, None if weight is None else weight.double(), sets.fold[0], made.mean[0], raised[0],
+        made.mean[1:] if replicates else None, raised[1:] if replicates else None,
+    )  # fmt: skip
+    facts = {
+        "rows": n, "folds": folds, "repetitions": repetitions, "replicates": replicates, "steps": steps,
+        "networks": len(sets.fold) * folds, "likelihood": type(likelihood).__name__, "seed": seed,
+        "processor seconds": time.process_time() - began, "noise": made.noise,
+    }  # fmt: skip
+    return CrossFit(
+        nuisances, made.weights, treated.weights, treated.slope, int((fitted[0] < least).any(0).sum()), least,
+        (treated.score, treated.constant), made.hidden, facts,
+    )  # fmt: skip
+
+
+def steep(x: Tensor) -> Tensor:
+    """Columns centred and divided by their standard deviation, times STEEP; zeros and ones by half their distance.
+
+    A rare category would be far out if it were divided by its own small deviation.
+    """
+    x = x.double()
+    mean, sd = x.mean(0), x.std(0, correction=0)
+    spread = x.amax(0) - x.amin(0)
+    two = torch.tensor([len(column.unique()) <= 2 for column in x.T], dtype=torch.bool)
+    unit = torch.where(two, torch.maximum(sd, spread / 4), sd)
+    return (STEEP * (x - mean) / torch.where(unit > 0, unit, 1.0)).float()
+
+
+def learner(name: str, make: Callable[[int], nn.Module] | None, x: Tensor, n: int, steps: int) -> Learner:
+    """The default network, or the caller's."""
+    batch = None if n <= 1000 else 500
+    if make is not None:
+        return Learner(name, make, Normal(1.0), steps, None if n <= 256 else 128, 3e-3, raw=True)
+    if x.ndim != 2:
+        raise UsageError("there is no default network for inputs of several axes", needs="a function that makes one",
+                         found=f"x {tuple(x.shape)}", fix="network=lambda outputs: kk.networks.ConvNet(…)")  # fmt: skip
+    width = x.shape[1]
+    scales = (("hidden.0.weight", 0.03 / STEEP**0.5), ("skip.weight", 0.03 / STEEP))
+    make = lambda outputs: MLP(width, [WIDTH], outputs, activation="tanh", skip=True)
+    return Learner(name, make, Cauchy(scales, precision=30.0), steps, batch, 0.02)
+
+
+def _learners(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Module] | None) -> list[Learner]:
+    found = [learner("network", network, x, n, steps)]
+    if x.ndim == 2 and x.shape[1] <= n / 5:
+        width = x.shape[1]
+        line = Learner("linear", lambda outputs: MLP(width, [], outputs), Normal(1.0), min(steps, 300), None, 0.02)
+        found.append(line)
+    return found
+
+
+def _checked(
+    x: Tensor, t: Tensor, y: Tensor, likelihood: Likelihood | None, levels: int | None
+) -> tuple[Tensor, Tensor, Tensor, Likelihood, int]:
+    n = len(y)
+    if len(x) != n or t.shape != (n,) or y.ndim != 1:
+        raise ShapeError("inputs, treatments and outcomes do not belong together", needs="x (n, …), t (n,), y (n,)",
+                         found=f"{tuple(x.shape)}, {tuple(t.shape)}, {tuple(y.shape)}", fix="one row each")  # fmt: skip
+    t, y = t.long(), y.double()
+    if not bool(y.isfinite().all()) or not bool(torch.as_tensor(x).isfinite().all()):
+        raise DataError("some numbers are missing", needs="finite inputs and outcomes",
+                        found=f"{int((~y.isfinite()).sum())} other outcomes", fix="leave those rows out")  # fmt: skip
+    levels = levels or max(2, int(t.max()) + 1)
+    counts = torch.bincount(t, minlength=levels)
+    if len(counts) > levels or int(counts.min()) < 2:
+        few = int(counts.argmin())
+        raise DataError(f"treatment {few} is seen in {int(counts.min())} rows", needs="two rows of every level",
+                        found=str(counts.tolist()), fix="leave it out, or join it to another")  # fmt: skip
+    if likelihood is None:
+        likelihood = Bernoulli() if bool(((y == 0) | (y == 1)).all()) and len(y.unique()) == 2 else Gaussian()
+    likelihood.check(y)
+    return x.float(), t, y, likelihood, levels

@@ -1,0 +1,209 @@
+"""Means under interventions from predictions of outcome and treatment: plug-in, one-step correction, and posteriors.
+
+With μ_k(x) = E[y | t = k, x] and e_k(x) = P(t = k | x), every target here is a ratio of two means over rows,
+
+    θ_k = E[value_k] / E[unit],
+
+whose value is orthogonal: small errors of μ and e move it by their product only. So the posterior of θ is that of the
+rows' distribution (Rubin 1981, "The Bayesian bootstrap"): Dirichlet(1, …, 1) weights on the rows; and what remains of
+the errors' product is judged by replicates of μ and e, trained under such weights themselves (`remainder`).
+Sources: Robins, Rotnitzky & Zhao 1994, JASA 89, eq. 2.4; Hahn 1998, Econometrica 66, theorem 1, for the treated;
+Yiu, Fong, Holmes & Rousseau 2023, arXiv 2306.06059, for the corrected posterior; Crump, Hotz, Imbens & Mitnik 2006 for
+the overlap weights e₀ e₁; Cattaneo & Jansson 2018, Econometrica 86, for the bootstrap of second-order terms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from kokkiri.errors import UsageError
+from kokkiri.numerics.random import generator
+
+Kind: TypeAlias = "str | tuple[str, int] | Tensor"
+
+
+class Nuisances(NamedTuple):
+    """What is known of n rows, each predicted by networks that have not seen it; float64.
+
+    t: (n,) number of the level. y: (n,). weight: (n,) how much each row counts, or None. fold: (n,) int64.
+    outcome: (K, n) mean outcome under each level. propensity: (K, n) probability of each level, adding up to one.
+    outcome_draws, propensity_draws: (M, K, n) the same by M replicates that were trained under Dirichlet weights, or
+    None.
+    """
+
+    t: Tensor
+    y: Tensor
+    weight: Tensor | None
+    fold: Tensor
+    outcome: Tensor
+    propensity: Tensor
+    outcome_draws: Tensor | None = None
+    propensity_draws: Tensor | None = None
+
+    @property
+    def levels(self) -> int:
+        """K."""
+        return len(self.outcome)
+
+
+class Scores(NamedTuple):
+    """θ_k = Σ w value_k / Σ w unit. value: (..., K, n). unit: (..., n), one where θ is an average over all rows."""
+
+    value: Tensor
+    unit: Tensor
+
+
+def scores(nuisances: Nuisances, kind: Kind = "average") -> Scores:
+    """The orthogonal score of E[Y(k)] for each level k and row.
+
+    kind: "average": over all rows, μ_k + 1{t=k} (y - μ_k) / e_k. ("level", j): over the rows that had level j (the
+    treated), 1{t=j} μ_k + 1{t=k} (e_j / e_k) (y - μ_k) over 1{t=j}. "overlap": rows count e₀ e₁, for two levels.
+    A tensor (n,): rows count so much, which may depend on x alone (a group: 0 or 1).
+
+    >>> two = torch.tensor([0, 1])
+    >>> half = torch.full((2, 2), 0.5)
+    >>> scores(Nuisances(two, torch.tensor([3.0, 5.0]), None, two, torch.zeros(2, 2), half)).value
+    tensor([[ 6.,  0.],
+            [ 0., 10.]])
+    """
+    had = one_hot(nuisances.t, nuisances.levels).T.to(nuisances.outcome.dtype)
+    return _scores(had, had * (nuisances.y - nuisances.outcome), nuisances.outcome, nuisances.propensity, kind)
+
+
+def plug_in(nuisances: Nuisances, kind: Kind = "average") -> Tensor:
+    """(K,) what the outcome model alone says: the mean of μ_k over the rows that `kind` is about."""
+    mu, e = nuisances.outcome, nuisances.propensity
+    if isinstance(kind, Tensor):
+        about = kind.to(mu.dtype)
+    elif kind == "overlap":
+        about = e[0] * e[1]
+    elif kind == "average":
+        about = torch.ones_like(mu[0])
+    else:
+        about = one_hot(nuisances.t, len(mu)).T[int(kind[1])].to(mu.dtype)
+    return average(Scores(about * mu, about), nuisances.weight)
+
+
+def average(found: Scores, weight: Tensor | None = None) -> Tensor:
+    """(..., K) ratios of sums. weight: (n,), or (S, n) for S at once, (S, K)."""
+    if weight is None:
+        return found.value.sum(-1) / found.unit.sum(-1, keepdim=True)
+    if weight.ndim == 1:
+        return (found.value * weight).sum(-1) / (found.unit * weight).sum(-1, keepdim=True)
+    return (weight @ found.value.mT) / (weight @ found.unit).unsqueeze(-1)
+
+
+def influence(found: Scores, weight: Tensor | None = None) -> Tensor:
+    """(K, n) how much each row moves θ, n times: value - θ unit over the mean unit. Its covariance / n is that of θ."""
+    w = torch.ones_like(found.unit) if weight is None else weight / weight.mean()
+    theta = average(found, weight)
+    return w * (found.value - theta.unsqueeze(-1) * found.unit) / (w * found.unit).mean()
+
+
+def dirichlet(n: int, draws: int, seed: int, weight: Tensor | None = None) -> Tensor:
+    """(draws, n) weights of the Bayesian bootstrap, of mean 1 a row: n · Dirichlet(1, …, 1), times the rows' own.
+
+    >>> dirichlet(3, 2, seed=0).sum(1)
+    tensor([3., 3.], dtype=torch.float64)
+    """
+    uniform = torch.rand(draws, n, generator=generator(seed, "Dirichlet weights"), dtype=torch.float64)
+    gamma = -torch.log1p(-uniform)
+    w = n * gamma / gamma.sum(1, keepdim=True)
+    return w if weight is None else w * (weight / weight.mean())
+
+
+def bayesian_bootstrap(found: Scores, draws: int, seed: int, weight: Tensor | None = None) -> Tensor:
+    """(draws, K) of θ, in chunks that fit in memory."""
+    n, out = found.value.shape[-1], []
+    size = max(1, 4_000_000 // n)
+    for k, start in enumerate(range(0, draws, size)):
+        out.append(average(found, dirichlet(n, min(size, draws - start), seed + 7919 * k, weight)))
+    return torch.cat(out)
+
+
+def remainder(nuisances: Nuisances, kind: Kind = "average") -> Tensor | None:
+    """(M, K) by how much the score would miss if replicate m were the truth; None without replicates.
+
+    Were μ_m and e_m true, the score with μ, e has mean E_m[value] / E_m[unit], and θ is what they say themselves. For
+    the average over all rows that is E[(μ_k - μ_mk)(1 - e_mk / e_k)], the product of errors. Replicates that are
+    trained as the network was, under Dirichlet weights, lie about it as it lies about the truth: so their mean is the
+    score's second-order bias, and their spread what is not known of it.
+    """
+    if nuisances.outcome_draws is None or nuisances.propensity_draws is None:
+        return None
+    mu, e = nuisances.outcome, nuisances.propensity
+    mu_m, e_m = nuisances.outcome_draws, nuisances.propensity_draws
+    said = _scores(e_m, e_m * (mu_m - mu), mu, e, kind)
+    true = _scores(e_m, torch.zeros_like(mu_m), mu_m, e_m, kind)
+    return average(said, nuisances.weight) - average(true, nuisances.weight)
+
+
+def posterior(nuisances: Nuisances, kind: Kind = "average", draws: int = 4000, seed: int = 0) -> Tensor:
+    """(draws, K) of θ: the Bayesian bootstrap of the score, less its remainder where replicates tell of it.
+
+    The remainder is normal with the replicates' mean and covariance, times 1 + 1/M since the mean of M is not known
+    better than that.
+    """
+    found = bayesian_bootstrap(scores(nuisances, kind), draws, seed, nuisances.weight)
+    rest = remainder(nuisances, kind)
+    if rest is None:
+        return found
+    many = len(rest)
+    found = found - rest.mean(0)
+    if many < 2:
+        return found
+    away = (rest - rest.mean(0)) * ((1 + 1 / many) / (many - 1)) ** 0.5
+    z = torch.randn(draws, many, generator=generator(seed, "remainder"), dtype=away.dtype)
+    return found + z @ away
+
+
+def effective_rows(nuisances: Nuisances) -> Tensor:
+    """(K,) rows that the weights 1{t=k} / e_k are worth: (Σ w)² / Σ w² (Kish 1965)."""
+    had = one_hot(nuisances.t, nuisances.levels).T / nuisances.propensity
+    had = had if nuisances.weight is None else had * nuisances.weight
+    return had.sum(1).square() / had.square().sum(1)
+
+
+def least_propensity(n: int) -> float:
+    """Below which probabilities of a treatment are raised: 5 / (√n log n), or a tenth if that is less.
+
+    Source: Gruber, Phillips, Lee & van der Laan 2022, American Journal of Epidemiology 191, "Data-adaptive selection of
+    the propensity score truncation level".
+
+    >>> round(least_propensity(500), 3), round(least_propensity(5000), 4)
+    (0.036, 0.0083)
+    """
+    return min(0.1, 5 / (math.sqrt(n) * math.log(n))) if n > 1 else 0.1
+
+
+def clipped(propensity: Tensor, least: float) -> Tensor:
+    """(..., K, n) probabilities of at least `least`, adding up to one again; `least` · K must be less than one."""
+    room = (propensity - least).clamp(min=0.0)
+    return least + room * (1 - least * propensity.shape[-2]) / room.sum(-2, keepdim=True)
+
+
+def _scores(had: Tensor, residual: Tensor, mu: Tensor, e: Tensor, kind: Kind) -> Scores:
+    """had: (..., K, n) indicators of the level, or their expectations; residual: had · (y - μ), likewise."""
+    if isinstance(kind, Tensor):
+        about = kind.to(mu.dtype)
+        return Scores(about * (mu + residual / e), about.expand(residual.shape[:-2] + about.shape))
+    if kind == "average":
+        return Scores(mu + residual / e, torch.ones_like(residual[..., 0, :]))
+    if kind == "overlap":
+        if mu.shape[-2] != 2:
+            raise UsageError("overlap weights compare two levels", needs="two levels", found=str(mu.shape[-2]),
+                             fix='"average"')  # fmt: skip
+        h = (e[..., 0, :] * e[..., 1, :]).unsqueeze(-2)
+        moved = ((1 - 2 * e[..., 1, :]) * (had[..., 1, :] - e[..., 1, :])).unsqueeze(-2)  # by errors of e within h
+        return Scores((h + moved) * mu + h * residual / e, (h + moved).squeeze(-2))
+    name, j = kind[0], int(kind[1])
+    if name != "level" or not 0 <= j < mu.shape[-2]:
+        raise UsageError(f"{kind!r} is no target", needs='"average", ("level", j), "overlap" or weights (n,)',
+                         found=repr(kind), fix='"average"')  # fmt: skip
+    about, odds = had[..., j, :], e[..., j, :].unsqueeze(-2) / e
+    return Scores(about.unsqueeze(-2) * mu + odds * residual, about)
