@@ -129,8 +129,9 @@ def pair_of(asked: Asked, variables: Sequence[Variable], coded: Sequence[Coded])
     """Numbers of the levels that are compared, one for each treatment; what was left open is chosen, or asked for."""
     level, versus = asked.level, asked.versus
     if level is not None and versus is not None:
-        return tuple(list(starmap(index_of, zip(variables, coded, side, strict=True)))
-                     for side in (level, versus))  # type: ignore[return-value]  # fmt: skip
+        i, j = (list(starmap(index_of, zip(variables, coded, side, strict=True))) for side in (level, versus))
+        must_differ(i, j, level)
+        return i, j
     variable, levels = variables[0], coded[0].levels
     if len(coded) > 1 or len(levels) != 2:
         named = " and ".join(f"'{v.name}'" for v in variables)
@@ -148,6 +149,13 @@ def pair_of(asked: Asked, variables: Sequence[Variable], coded: Sequence[Coded])
         i = 1 - none[0] if len(none) == 1 else 0  # in the order of letters: A against B
         return [i], [1 - i]
     return [1], [0]
+
+
+def must_differ(level: Sequence[Any], versus: Sequence[Any], shown: Sequence[Value]) -> None:
+    """An error where a setting is compared with itself."""
+    if list(level) == list(versus):
+        raise UsageError("an effect compares two settings", needs="two that differ",
+                         found=f"{', '.join(map(str, shown))} in both", fix="another --set or --versus")  # fmt: skip
 
 
 def must_vary(variable: Variable, role: str) -> None:

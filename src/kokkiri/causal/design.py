@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kokkiri.causal.asked import Asked, Value, index_of, pair_of
+from kokkiri.causal.asked import Asked, Value, index_of, must_differ, pair_of
 from kokkiri.causal.covariates import Covariates, encoded
 from kokkiri.causal.variables import Coded, Rows, Variable, number_name
 from kokkiri.data.columns import Column, Kind
@@ -129,7 +129,9 @@ def chosen(asked: Asked, rows: Rows, treatments: Sequence[Treatment]) -> tuple[t
             found=f"{plain(number.low)} to {plain(number.high)}",
             fix=f"--set {name}={ends[0]} --versus {name}={ends[1]}",
         )  # fmt: skip
-    return (_values(asked.level, variables, treatments), _values(asked.versus, variables, treatments))
+    level, versus = (_values(side, variables, treatments) for side in (asked.level, asked.versus))
+    must_differ(level, versus, level)
+    return level, versus
 
 
 def _values(side: Sequence[Value], variables: Sequence[Variable], treatments: Sequence[Treatment]) -> tuple[Value, ...]:

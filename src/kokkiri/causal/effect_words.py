@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -29,10 +29,22 @@ def text(effect: Effect, level: float = 0.95) -> str:
     parts = [header(effect), main_table(effect, level)]
     if effect.groups:
         parts.append(group_table(effect, level))
-    parts.append("\n".join(how(effect)))
-    if effect.warnings:
-        parts.append("\n".join(line for w in effect.warnings for line in wrapped(w, "! ", "  ")))
+    lines, warnings = how(effect), list(effect.warnings)
+    for name, found in checked(effect):
+        lines += wrapped(found.verdict, f"  {name:<9}", " " * 11)
+        warnings += found.warnings
+    parts.append("\n".join(lines))
+    if warnings:
+        parts.append("\n".join(line for w in warnings for line in wrapped(w, "! ", "  ")))
     return "\n\n".join(parts)
+
+
+def checked(effect: Effect) -> list[tuple[str, Any]]:
+    """Overlap and balance, where something was adjusted for by weights or could have been."""
+    if effect.sample is None or not effect.sample.names or effect.instruments:
+        return []
+    both = (("overlap", effect.overlap), ("balance", effect.balance))
+    return [(name, found) for name, found in both if found is not None]
 
 
 def header(effect: Effect) -> str:
