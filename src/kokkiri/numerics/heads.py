@@ -157,10 +157,10 @@ def _logistic(phi: Tensor, learn: Tensor, levels: int, given: Replicates, precis
             hessian[:, i, :, j] = block + (torch.diag_embed(ridge) if i == j else 0.0)
             hessian[:, j, :, i] = hessian[:, i, :, j]
         step = _solved(hessian.reshape(R, K * D, K * D), slope.reshape(R, K * D)).reshape(R, K, D)
-        if float((step * slope).sum((-1, -2)).max()) < _CLOSE:
-            break
         longest = _linear(phi, step, extra).abs().amax((-1, -2))
         beta = beta + (_LONGEST / longest.clamp(min=_LONGEST))[:, None, None] * step
+        if float((step * slope).sum((-1, -2)).max()) < _CLOSE:
+            break  # the step just taken squares what was left
     log_p = torch.log_softmax(torch.nn.functional.pad(_linear(phi, beta, extra), (0, 0, 1, 0)), 1)
     full = torch.cat([1 - had.sum(1, keepdim=True), had], 1)
     fit = (weight * (full * log_p).sum(1)).sum(-1) - 0.5 * (ridge.unsqueeze(1) * beta.square()).sum((-1, -2))
