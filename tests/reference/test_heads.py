@@ -35,9 +35,8 @@ def test_each_replicate_is_what_scikit_learn_fits(levels: int, own: bool):
     treatment = torch.stack([t[torch.randperm(240, generator=rng)] for _ in range(4)])
     outcome = y + torch.randn(4, 240, generator=rng, dtype=torch.float64)
     extra = torch.randn(4, 240, generator=rng, dtype=torch.float64)
-    prior = Precisions(
-        torch.rand(FOLDS, levels, generator=rng).double() * 5 + 1, torch.tensor([2.0, 5.0, 9.0]).double()
-    )
+    ridges = torch.rand(FOLDS, levels, generator=rng).double() * 5 + 1
+    prior = Precisions(ridges, torch.tensor([2.0, 5.0, 9.0]).double())
     found = solve(frozen, levels, Replicates(treatment, outcome, weight, extra), prior)
     for r in range(4):
         for f in range(FOLDS):
@@ -74,7 +73,7 @@ def test_several_levels_are_where_the_slope_of_the_penalised_likelihood_is_zero(
 
     descent.step(loss)
     expected = torch.softmax(torch.nn.functional.pad(phi @ beta.detach().mT, (1, 0)), 1)[fold == 0].mT
-    torch.testing.assert_close(p[:, fold == 0], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(p[:, fold == 0], expected, rtol=0, atol=1e-5)
 
 
 def test_a_replicate_alone_is_the_same_as_among_others():
@@ -86,7 +85,7 @@ def test_a_replicate_alone_is_the_same_as_among_others():
     for r in range(5):
         alone = solve(frozen, 2, Replicates(t[None], y[None], weight[r : r + 1]), prior)
         torch.testing.assert_close(alone.outcome[0], together.outcome[r], rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(alone.propensity[0], together.propensity[r], rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(alone.propensity[0], together.propensity[r], rtol=1e-8, atol=1e-8)
 
 
 def test_precisions_are_where_the_evidence_is_greatest():
@@ -126,15 +125,12 @@ def test_parts_are_unbiased_with_the_right_propensity_whatever_the_outcome_model
     t = (torch.rand(n, generator=rng, dtype=torch.float64) < e).long()
     tau = 1 + x
     y = x + tau * t + torch.randn(n, generator=rng, dtype=torch.float64)
-    truth = {
-        "average": tau.mean(),
-        "treated": (e * tau).mean() / e.mean(),
-        "untreated": ((1 - e) * tau).mean() / (1 - e).mean(),
-    }
+    among = {"average": torch.ones(n).double(), "treated": e, "untreated": 1 - e}[whom]
+    truth = float((among * tau).mean() / among.mean())
     propensity = torch.stack([1 - e, e])[None]
     for outcome in (torch.zeros(1, 2, n).double(), torch.stack([x, 1 + 2 * x])[None]):
         found = estimates(parts(t[None], y[None], outcome, propensity, 1, 0, whom), torch.ones(1, n).double())
-        assert abs(float(found.estimate) - float(truth[whom])) < 4 * float(found.se)
+        assert abs(float(found.estimate) - truth) < 4 * float(found.se)
 
 
 def test_the_linear_solver_is_least_squares_and_two_stages():
@@ -168,7 +164,7 @@ def test_weights_of_rows_are_rows():
     heavy = solve(Frozen(frozen.features[:, twice], fold[twice]), 2,
                   Replicates(t[twice][None], y[twice][None], torch.ones(1, 160).double()), prior)  # fmt: skip
     torch.testing.assert_close(light.outcome[..., twice], heavy.outcome, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(light.propensity[..., twice], heavy.propensity, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(light.propensity[..., twice], heavy.propensity, rtol=1e-8, atol=1e-8)
 
 
 def test_the_propensity_is_solved_anew_for_each_replicate():
