@@ -27,18 +27,23 @@ class Differences(NamedTuple):
 def standardised_differences(x: Tensor, first: Tensor, second: Tensor, scale: Tensor) -> Differences:
     """(mean of x under the first weights - under the second) / scale: x (n, p), weights (n,), scale (p,).
 
-    chance: √(1/n₁ + 1/n₂), of effective sizes, what two samples of one population would show.
+    chance: √(v₁ + v₂) / scale, with v = Σ w² (x - mean)² / (Σ w)² the variance of a weighted mean: heavy weights in the
+    tails of a covariate make its mean less certain than their number says.
 
     >>> x = torch.tensor([[0.0], [2.0], [1.0], [3.0]])
     >>> group = torch.tensor([1.0, 1.0, 0.0, 0.0])
     >>> found = standardised_differences(x, group, 1 - group, torch.tensor([2.0]))
     >>> found.difference, found.chance
-    (tensor([-0.5000]), tensor([1.]))
+    (tensor([-0.5000]), tensor([0.5000]))
     """
-    means = [(w @ x) / w.sum().clamp(min=torch.finfo(w.dtype).tiny) for w in (first, second)]
-    chance = (1 / effective_size(first) + 1 / effective_size(second)).sqrt()
+    means, variances = [], []
+    for w in (first, second):
+        total = w.sum().clamp(min=torch.finfo(w.dtype).tiny)
+        means.append((w @ x) / total)
+        variances.append(w.square() @ (x - means[-1]).square() / total.square())
     safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return Differences(torch.where(scale > 0, (means[0] - means[1]) / safe, 0.0), chance.expand_as(scale))
+    chance = (variances[0] + variances[1]).sqrt() / safe
+    return Differences(torch.where(scale > 0, (means[0] - means[1]) / safe, 0.0), chance)
 
 
 def pooled_scale(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -46,7 +51,9 @@ def pooled_scale(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
     (Austin & Stuart 2015, "Moving towards best practice when using inverse probability of treatment weighting",
     Statistics in Medicine 34). first, second: (n,) bool.
     """
-    square = lambda g: x[g].var(0, correction=1) if int(g.sum()) > 1 else torch.zeros(x.shape[1], dtype=x.dtype)
+    if not x.shape[1]:
+        return x.new_zeros(0)
+    square = lambda g: x[g].var(0, correction=1) if int(g.sum()) > 1 else x.new_zeros(x.shape[1])
     return ((square(first) + square(second)) / 2).sqrt()
 
 
