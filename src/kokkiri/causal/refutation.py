@@ -121,7 +121,9 @@ class Refutation:
                 same = line.draws[: len(line.full)]
                 off = float((line.full - same).mean()) / self.sd
                 ratio = float(line.full.std() / same.std()) if len(same) > 2 else math.nan
-                spread = "" if math.isnan(ratio) else f"; their scatter is {phrases.plain(ratio)} times that of these"
+                spread = (
+                    "" if math.isnan(ratio) else f"; their scatter is {phrases.plain(ratio, 2)} times that of these"
+                )
                 many = phrases.count(len(same), "replicate")
                 found.append(f"{line.name}: {many} with everything fitted anew, off by {off:+.2f} posterior standard "
                              f"deviations{spread}")  # fmt: skip
