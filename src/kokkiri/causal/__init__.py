@@ -8,11 +8,13 @@ from kokkiri.causal.adjustment import (
     optimal_adjustment_set,
 )
 from kokkiri.causal.bounds import Bounds
+from kokkiri.causal.effect import Effect
 from kokkiri.causal.estimand import Estimand
 from kokkiri.causal.front_door import front_door_set
 from kokkiri.causal.graph import Graph
 from kokkiri.causal.identify import identify
 from kokkiri.causal.instruments import Instruments, instruments
+from kokkiri.causal.network_effect import Networks
 from kokkiri.causal.reading import graph_of
 from kokkiri.causal.remedies import Remedy
 from kokkiri.causal.separation import Path, directed_path, open_path, separated
@@ -23,9 +25,11 @@ __all__ = [
     "AdjustmentSet",
     "Bounds",
     "Check",
+    "Effect",
     "Estimand",
     "Graph",
     "Instruments",
+    "Networks",
     "Path",
     "Remedy",
     "Witness",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from kokkiri.causal import measures
 from kokkiri.causal.balance import Balance, balance_of
+from kokkiri.causal.discrete import needed
 from kokkiri.causal.ground import Ground, ground_of
 from kokkiri.causal.overlap import Overlap, overlap_of
 from kokkiri.causal.refutation import Refutation
@@ -76,8 +78,9 @@ def refute(
     spread = effect.sd if effect.moments else _half_width(effect)
     if effect.method == "discrete":
         origin: Any = effect.origin
-        own = origin.counts.over([n for n in origin.counts.names if n not in origin.asked.given])
-        solver = table_solver(origin.asked, own, effect.level, effect.versus)
+        asked = replace(origin.asked, group="", conditional=None)
+        own = origin.counts.over([n for n in origin.counts.names if n in needed(asked)])
+        solver = table_solver(asked, own, effect.level, effect.versus)
         rows = solver.rows()
         must_have_rows(rows, effect.level, effect.versus)
         return refuted(solver, rows, estimate=centre, sd=spread, method="the formula on tables of counts", **options)
@@ -108,7 +111,7 @@ def _networks(
     assert ground.propensity is not None
     assert ground.outcome is not None
     assert ground.fold is not None
-    features = getattr(effect.nuisances, "features", None)
+    features = getattr(effect.origin, "features", None)
     how = "heads solved again on the networks' features"
     if features is None:
         odds = (ground.propensity[1:].clamp(min=1e-6) / ground.propensity[:1].clamp(min=1e-6)).log()

@@ -16,8 +16,9 @@ import torch
 
 from kokkiri.causal.asked import Asked, must_be_new, pair_of
 from kokkiri.causal.counts import Counts
-from kokkiri.causal.effect import Effect, Group, Sample
+from kokkiri.causal.effect import Effect
 from kokkiri.causal.expression import probability, variables
+from kokkiri.causal.quantities import Group, Sample
 from kokkiri.causal.table_effects import Evaluator, done
 from kokkiri.causal.tables import evaluate
 from kokkiri.causal.variables import Coded, Columns, Rows, Variable

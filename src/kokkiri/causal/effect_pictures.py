@@ -11,7 +11,8 @@ from torch import Tensor
 from kokkiri.drawing import FIRST, GRID, INK, MUTED, SECOND, axes
 
 if TYPE_CHECKING:
-    from kokkiri.causal.effect import Effect, Quantity
+    from kokkiri.causal.effect import Effect
+    from kokkiri.causal.quantities import Quantity
 
 POINTS = 201
 TAIL = 2e-3  # of the draws, on each side, that is not drawn

@@ -13,7 +13,8 @@ from kokkiri.causal.expression import Covariances, Fraction, probability, produc
 from kokkiri.causal.formulas import unicode
 
 if TYPE_CHECKING:
-    from kokkiri.causal.effect import Effect, Quantity
+    from kokkiri.causal.effect import Effect
+    from kokkiri.causal.quantities import Quantity
 
 SHOWN = 12  # levels or groups
 WIDE = 26  # of the first column
@@ -31,8 +32,9 @@ def text(effect: Effect, level: float = 0.95) -> str:
         parts.append(group_table(effect, level))
     lines, warnings = how(effect), list(effect.warnings)
     for name, found in checked(effect):
-        lines += wrapped(found.verdict, f"  {name:<9}", " " * 11)
         warnings += found.warnings
+        if found.verdict not in found.warnings:  # what is loud is said once
+            lines += wrapped(found.verdict, f"  {name:<9}", " " * 11)
     parts.append("\n".join(lines))
     if warnings:
         parts.append("\n".join(line for w in warnings for line in wrapped(w, "! ", "  ")))
@@ -41,9 +43,9 @@ def text(effect: Effect, level: float = 0.95) -> str:
 
 def checked(effect: Effect) -> list[tuple[str, Any]]:
     """Overlap and balance, where something was adjusted for by weights or could have been."""
-    if effect.sample is None or not effect.sample.names or effect.instruments:
+    if effect.sample is None or effect.instruments or not (effect.sample.names or effect.origin is not None):
         return []
-    both = (("overlap", effect.overlap), ("balance", effect.balance))
+    both = [("overlap", effect.overlap), ("balance", effect.balance if effect.sample.names else None)]
     return [(name, found) for name, found in both if found is not None]
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kokkiri.causal.asked import Asked, Value
 from kokkiri.causal.design import Design, beyond, chosen, design_of, label
-from kokkiri.causal.effect import Curve, Effect, Law, Sample
+from kokkiri.causal.effect import Effect
 from kokkiri.causal.linear_effect import CURVE, DRAWS, joined, matrix_of_new, sample_of
+from kokkiri.causal.quantities import Curve, Law, Sample
 from kokkiri.causal.variables import Rows
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.numerics.random import philox

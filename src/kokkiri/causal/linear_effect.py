@@ -16,7 +16,8 @@ from torch import Tensor
 
 from kokkiri.causal.asked import Asked, Value, must_be_new
 from kokkiri.causal.design import Design, beyond, chosen, design_of, label
-from kokkiri.causal.effect import Curve, Effect, Group, Law, Sample
+from kokkiri.causal.effect import Effect
+from kokkiri.causal.quantities import Curve, Group, Law, Sample
 from kokkiri.causal.variables import Columns, Rows
 from kokkiri.data.columns import Kind
 from kokkiri.errors import DataError, Unsupported

@@ -206,6 +206,9 @@ def _of_table(what: Any, kinds: Mapping[str, str | Kind], table: str | None, enc
 
 def _of_data(data: Data) -> Table:
     schema, target = data.schema, data.target
+    if isinstance(schema, Schema) and target is not None and data.y is None:
+        raise DataError(f"'{target.name}' is missing in some rows", needs="an outcome in every row",
+                        found="rows without one", fix="leave those rows out")  # fmt: skip
     if not isinstance(schema, Schema) or target is None or data.y is None:
         raise DataError(
             "these data have no columns with names", needs="a table with treatment and outcome",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,8 +65,8 @@ class Do:
     debug: bool = False
     """Show the whole traceback of an error."""
 
-    def run(self) -> int:
-        """Gives the exit code."""
+    def run(self, given: Sequence[str] = ()) -> int:
+        """Gives the exit code. given: the command line, for the report."""
         from kokkiri.causal.effect_words import text
         from kokkiri.cli.fit import declared_pair
         from kokkiri.effects import do
@@ -87,11 +88,14 @@ class Do:
         return 0
 
 
-def write(path: Path, effect: Effect) -> None:
+def write(path: Path, effect: Effect, command: str = "", level: float = 0.95) -> None:
     """The report, or the picture."""
     if path.suffix == ".svg":
         write_picture(path, effect.picture())
         return
+    from kokkiri.report.effect import write as write_page
+
+    write_page(path, effect, command=command, level=level)
     sys.stderr.write(f"{path}\n")
 
 

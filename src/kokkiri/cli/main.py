@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
         command = commands.cli(args=given, prog="kokkiri", description=DESCRIPTION, config=config)
-        return command.run(given) if isinstance(command, Fit) else command.run()
+        return command.run(given) if isinstance(command, Fit | Do) else command.run()
     except KokkiriError as error:
         if debug:
             raise

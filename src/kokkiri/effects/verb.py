@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from kokkiri.causal.asked import WHOM, Asked, event_of, must_vary, settings
 from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
@@ -14,27 +16,30 @@ from kokkiri.causal.graph import Graph, Names, as_names
 from kokkiri.causal.identify import identify
 from kokkiri.causal.instrument_effect import instrument
 from kokkiri.causal.linear_effect import linear
+from kokkiri.causal.network_effect import Networks, networks
 from kokkiri.causal.reading import graph_of
 from kokkiri.causal.variables import Columns, Rows
 from kokkiri.data.columns import Kind
 from kokkiri.data.core import Data
 from kokkiri.data.named import DATA_SETS, DataSet
-from kokkiri.errors import NotIdentified, Unsupported, UsageError, nearest
+from kokkiri.effects.of_posterior import inputs_of, of_posterior
+from kokkiri.errors import DataError, NotIdentified, Unsupported, UsageError, nearest
 from kokkiri.phrases import joined
+from kokkiri.posteriors import Particles
+from kokkiri.verbs import rows_for
 
 METHODS = ("discrete", "linear", "instrument", "networks")
 
 
 def do(
-    data: Any,
-    treatment: Mapping[str, Any] | str | None = None,
-    *,
+    *what: Any,
     versus: Mapping[str, Any] | Any = None,
     outcome: str | Mapping[str, str] | None = None,
     graph: Graph | Any = None,
     adjust: Names | None = None,
     estimand: str | tuple[str, str] = "average",
-    method: str | None = None,
+    method: str | Networks | None = None,
+    network: Callable[[int], nn.Module] | None = None,
     instruments: Names = (),
     interact: Names = (),
     prior: float = 1.0,
@@ -45,16 +50,19 @@ def do(
 ) -> Effect:
     """What happens to an outcome when a treatment is set, rather than seen.
 
-    data: `Data`, or anything `read` takes. treatment: {"dose": 1}, the column with the value it is set to; several
-    columns are set together; a name alone will do for two levels. versus: what that is compared with. outcome: a
-    column (default: the data's target), or {"recovered": "yes"} for the probability of a value.
+    what: data and treatment. Data: `Data`, or anything `read` takes. Treatment: {"dose": 1}, the column with the value
+    it is set to; several columns are set together; a name alone will do for two levels. Before both may stand a
+    posterior of `fit`, which then is the model of the outcome: `do(post, data, {"dose": 1}, …)`.
+    versus: what the setting is compared with. outcome: a column (default: the data's target), or {"recovered": "yes"}
+    for the probability of a value.
     graph: causes, as `identify` takes them; or adjust: the columns that act on both treatment and outcome, () if none
     does because the treatment was drawn by lot. Without either there is no effect, and none is given. With both, the
     graph judges the adjustment.
     estimand: "average", "treated", "untreated", or ("group", column) for the effect in each group besides.
     method: "discrete" (exact, from a table of counts; chosen where all that matters are categories and there are ten
     rows a cell), "linear", "instrument" (two stages), or "networks". interact: columns by which a linear effect may
-    differ. instruments: declared ones. prior: rows that each cell of a table counts for beforehand.
+    differ. instruments: declared ones. network: makes the networks, any nn.Module, of so many outputs; further settings
+    in `kk.causal.Networks(…)` as the method. prior: rows that each cell of a table counts for beforehand.
 
     Raises NotIdentified where the graph leaves the effect open, UsageError and DataError for what cannot be.
 
@@ -63,9 +71,13 @@ def do(
     >>> round(effect.mean, 4), round(effect.association.mean, 4)
     (0.0515, -0.0452)
     """
+    post, data, treatment = _parts(what)
     known = _named(data)
-    columns = Columns(data, kinds=kinds, table=table, encoding=encoding)
+    form = None if post is None else rows_for(post, data, table=table, encoding=encoding)
+    columns = Columns(data if form is None else form, kinds=kinds, table=table, encoding=encoding)
     names, level, other = settings(treatment if treatment is not None else _treatment_of(known), versus)
+    if post is not None and outcome is None:
+        outcome = post.form.target.name
     target, event = _outcome(data, known, outcome)
     if graph is None and adjust is None and not as_names(instruments) and known is not None and known.graph:
         graph = known.graph
@@ -80,21 +92,60 @@ def do(
                   interact=as_names(interact), prior=prior, seed=seed)  # fmt: skip
     for name in (*asked.instruments, *asked.interact, *asked.given):
         columns.must_have(name, "a variable")
+    options = method if isinstance(method, Networks) else Networks(network)
+    method = "networks" if isinstance(method, Networks) or (network is not None and method is None) else method
     if method is not None and method not in METHODS:
         raise UsageError(f"there is no method '{method}'", needs=joined([*METHODS]), found=repr(method),
                          fix=nearest(method, METHODS))  # fmt: skip
+    own = () if post is None else inputs_of(post)
+    if post is not None:
+        adjust = _what_it_looks_at(post, names, graph, adjust)
     asked = _by_right(asked, columns, graph, adjust, method)
-    rows = columns.rows(_variables(asked)).with_values((*names, target))
+    rows = columns.rows((*_variables(asked), *own)).with_values((*names, target))
     for name in names:
         must_vary(rows.variables[name], "treatment")
     must_vary(rows.variables[target], "outcome")
     asked = replace(asked, event=event_of(rows.variables[target], event))
-    found = _estimated(asked, rows, method)
+    if post is not None and form is not None:
+        if rows.size < len(form):
+            raise DataError(
+                "some rows lack the treatment or the outcome", needs="both in every row",
+                found=f"{rows.size:,} of {len(form):,} rows have them", fix="leave the others out",
+            )  # fmt: skip
+        found = of_posterior(asked, post, form, rows, options)
+    else:
+        found = _estimated(asked, rows, method, options)
     facts = {"source": columns.source.name, "sha256": columns.source.sha256, **found.facts}
     return replace(found, facts=facts)
 
 
-def _estimated(asked: Asked, rows: Rows, method: str | None) -> Effect:
+def _parts(what: tuple[Any, ...]) -> tuple[Particles | None, Any, Any]:
+    """A posterior or none, data, and a treatment or none."""
+    post = what[0] if what and isinstance(what[0], Particles) else None
+    rest = what[1:] if post is not None else what
+    if not 1 <= len(rest) <= 2:
+        raise UsageError(
+            "do takes data and a treatment", needs='do(data, {"dose": 1}), perhaps after a posterior',
+            found=f"{len(what)} arguments", fix="name the others: versus=, outcome=, graph=, adjust=",
+        )  # fmt: skip
+    return post, rest[0], rest[1] if len(rest) == 2 else None
+
+
+def _what_it_looks_at(post: Particles, names: Sequence[str], graph: Any, adjust: Names | None) -> Names | None:
+    """A network conditions on all its inputs, so that these are what is adjusted for."""
+    others = tuple(name for name in inputs_of(post) if name not in names)
+    if adjust is None:
+        return others if graph is not None else None
+    if set(as_names(adjust or ())) != set(others):
+        raise UsageError(
+            "a posterior adjusts for all that its network looks at", needs=f"adjust={joined(list(others))}",
+            found=joined(list(as_names(adjust or ()))) or "nothing",
+            fix="name them, or fit it on the columns that are right",
+        )  # fmt: skip
+    return adjust
+
+
+def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks) -> Effect:
     """By the method that was asked for, or by the one that fits."""
     kind = asked.estimand.kind if asked.estimand is not None else "back-door"
     if asked.instruments or kind == "instrument":
@@ -124,7 +175,8 @@ def _estimated(asked: Asked, rows: Rows, method: str | None) -> Effect:
     adjust = asked.adjust if asked.estimand is None else asked.estimand.adjustment
     if method == "linear":
         return linear(asked, rows, adjust)
-    raise Unsupported("networks are not there yet", needs="discrete or linear", found=method, fix="method='linear'")
+    extra = asked.conditional.adjustment if asked.conditional is not None else ()
+    return networks(asked, rows, tuple(dict.fromkeys((*adjust, *extra, *asked.given))), settings_)
 
 
 def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, method: str | None) -> Asked:

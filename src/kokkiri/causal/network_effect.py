@@ -1,0 +1,302 @@
+"""Effects by networks: whatever their shape, outcome and treatment are learnt, and the effect is corrected for both.
+
+Each row is predicted by networks that have not seen it; the one-step correction takes out, to first order, what their
+errors do to the effect, and the Bayesian bootstrap of the corrected rows is its posterior (`numerics.effects`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kokkiri.causal.asked import Asked, pair_of
+from kokkiri.causal.covariates import encoded
+from kokkiri.causal.design import label, worth_of
+from kokkiri.causal.effect import Effect
+from kokkiri.causal.networks import CrossFit, network_nuisances
+from kokkiri.causal.quantities import Group, Sample
+from kokkiri.causal.variables import Coded, Rows
+from kokkiri.data.encoders import fit_tensor
+from kokkiri.errors import DataError, Unsupported, UsageError
+from kokkiri.numerics.effects import Kind, Nuisances, dirichlet, plug_in, posterior
+from kokkiri.numerics.heads import Replicates
+from kokkiri.numerics.one_step import Estimates, estimates, parts
+from kokkiri.numerics.targeted import targeted_posterior
+from kokkiri.phrases import count, joined, percent, plain
+from kokkiri.types import Likelihood
+
+DRAWS = 4000
+FAR = 2.0  # posterior standard deviations between plug-in and correction, from which on neither is to be trusted
+SURE = 0.7  # slope of the propensity's calibration below which it was too sure of itself
+CORRECTIONS = ("one-step", "targeted", "none")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The method, with its settings.
+
+    network, propensity: functions that make a network of so many outputs (any nn.Module), for the outcome and for the
+    treatment; by default small ones that believe few inputs to matter. likelihood: of the outcome. folds, repetitions:
+    of the cross-fit. replicates: cross-fits under Dirichlet weights, which tell what errors remain. correction:
+    "one-step", "targeted" (the predictions themselves are moved), or "none" (whose intervals are too narrow).
+    """
+
+    network: Callable[[int], nn.Module] | None = None
+    propensity: Callable[[int], nn.Module] | None = None
+    likelihood: Likelihood | None = None
+    folds: int | None = None
+    repetitions: int = 2
+    replicates: int = 2
+    steps: int = 500
+    correction: str = "one-step"
+
+    def __post_init__(self) -> None:
+        if self.correction not in CORRECTIONS:
+            raise UsageError(f"there is no correction '{self.correction}'", needs=joined([*CORRECTIONS]),
+                             found=repr(self.correction), fix='correction="one-step"')  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkOrigin:
+    """What was given to the networks. features: (F, n, D) of their last hidden layer, for heads solved again."""
+
+    x: Tensor
+    features: Tensor
+    level: int
+    versus: int
+    levels: int
+    whom: str
+    method: Networks
+    seed: int
+    floor: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def more(self, effect: Effect, new: Any, *, force: bool = False) -> Effect:
+        """Networks would have to be trained again."""
+        del new, force
+        raise Unsupported(
+            "an effect of networks has no sums that new rows could be added to", needs="discrete, linear or instrument",
+            found=effect.method, fix="call kk.do on all rows together",
+        )  # fmt: skip
+
+    def refit(self, given: Replicates) -> Estimates:
+        """Effects of replicates, each with networks of its own."""
+        found: list[Estimates] = []
+        many = max(len(given.treatment), len(given.outcome), len(given.weight))
+        at = lambda tensor, r: tensor[r if len(tensor) > 1 else 0]
+        if given.extra is not None and self.x.ndim > 2:
+            raise Unsupported("pictures take no further column", needs="columns", found=str(tuple(self.x.shape)),
+                              fix="other refuters than 'cause'")  # fmt: skip
+        for r in range(many):
+            t, y, w = (at(v, r) for v in given[:3])
+            x = self.x if given.extra is None else torch.cat([self.x, at(given.extra, r).to(self.x)[:, None]], 1)
+            kept = w > 0
+            fit = network_nuisances(
+                x[kept], t[kept], y[kept], self.method.likelihood, levels=self.levels, network=self.method.network,
+                propensity=self.method.propensity, folds=self.method.folds, repetitions=1, replicates=0,
+                weight=w[kept], steps=self.method.steps, seed=self.seed + 1 + r,
+            ).nuisances  # fmt: skip
+            rows = parts(fit.t[None], fit.y[None], fit.outcome[None], fit.propensity[None], self.level, self.versus,
+                         self.whom, self.floor)  # fmt: skip
+            found.append(estimates(rows, w[kept][None].double()))
+        return Estimates(*(torch.cat(column) for column in zip(*found, strict=True)))
+
+
+def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> Effect:
+    """The posterior of the effect by networks."""
+    levels, t, level, version = _treatment(asked, rows)
+    outcome = rows.variables[asked.outcome]
+    y = worth_of(outcome, outcome.column, asked.event)
+    x, names = _inputs(rows, adjust)
+    crossfit = None if x is None else _crossfit(method, x, t, y, len(levels), asked.seed)
+    nuisances = _means(t, y, len(levels)) if crossfit is None else crossfit.nuisances
+    whom: Kind = "average" if asked.whom == "average" else ("level", level if asked.whom == "treated" else version)
+    draw = _drawer(method, asked.seed)
+    means, plugin = draw(nuisances, whom), plug_in(nuisances, whom)
+    groups = _groups(asked, rows, nuisances, draw)
+    sample = Sample(t, y, torch.empty(len(t), 0) if x is None or x.ndim > 2 else x, names if x is not None else ())
+    warnings, notes, facts = told(crossfit, means, plugin, level, version, method)
+    origin = None if x is None or crossfit is None else NetworkOrigin(
+        x, crossfit.features, level, version, len(levels), asked.whom, method, asked.seed, crossfit.least
+    )  # fmt: skip
+    return Effect(
+        treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=levels, level=level,
+        versus=version, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
+        exact=_exact(crossfit, method), rows=len(t), whom=asked.whom, estimand=asked.estimand, adjust=asked.adjust,
+        plugin=plugin, seen_plugin=_seen_means(t, y, len(levels)), plugin_name="without correction", groups=groups,
+        sample=sample, nuisances=nuisances, origin=origin, warnings=warnings, notes=(*rows.notes, *notes),
+        facts={"seed": asked.seed, **facts},
+    )  # fmt: skip
+
+
+def _treatment(asked: Asked, rows: Rows) -> tuple[tuple[str, ...], Tensor, int, int]:
+    """Names of all settings, (n,) numbers of the rows' own, and the two that are compared."""
+    variables = [rows.variables[name] for name in asked.treatments]
+    coded = [v.coded() for v in variables]
+    for v, c in zip(variables, coded, strict=True):
+        if c is None:
+            raise Unsupported(
+                f"the treatment '{v.name}' has too many values for levels", needs="a treatment with levels",
+                found=v.column.reason, fix="--method linear, for a straight dose-response line",
+            )  # fmt: skip
+    known: list[Coded] = [c for c in coded if c is not None]
+    i, j = pair_of(asked, variables, known)
+    t = torch.zeros(rows.size, dtype=torch.int64)
+    number = lambda places: _number(places, [len(c.levels) for c in known])
+    for c in known:
+        t = t * len(c.levels) + c.codes
+    all_levels = [()]
+    for c in known:
+        all_levels = [(*setting, name) for setting in all_levels for name in c.levels]
+    there = t.unique()
+    kept = [k for k in range(len(all_levels)) if bool((there == k).any())]
+    for side in (i, j):
+        if number(side) not in kept:
+            raise DataError(
+                f"no row has {label(asked.treatments, all_levels[number(side)])}", needs="rows of both settings",
+                found="none", fix="compare settings that occur",
+            )  # fmt: skip
+    place = torch.full((len(all_levels),), -1)
+    place[kept] = torch.arange(len(kept))
+    names = tuple(label(asked.treatments, all_levels[k]) for k in kept)
+    return names, place[t], kept.index(number(i)), kept.index(number(j))
+
+
+def _number(places: Sequence[int], sizes: Sequence[int]) -> int:
+    out = 0
+    for k, size in zip(places, sizes, strict=True):
+        out = out * size + k
+    return out
+
+
+def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """What the networks are given, and names of its columns; None where nothing is adjusted for."""
+    tensors = [name for name in adjust if rows.tensors and name in rows.tensors]
+    if tensors and rows.tensors is not None:
+        if len(tensors) < len(adjust):
+            raise Unsupported(
+                "pictures and columns cannot be adjusted for together", needs="one or the other",
+                found=joined(list(adjust)), fix="leave the columns out, or put them into the tensor",
+            )  # fmt: skip
+        raw = rows.tensors[tensors[0]]
+        raw = raw.float() if raw.dtype == torch.uint8 else raw
+        return fit_tensor(raw)({"x": raw}), tuple(tensors)
+    covariates, x = encoded(rows, adjust)
+    return (x, covariates.names) if covariates.names else (None, ())
+
+
+def _crossfit(method: Networks, x: Tensor, t: Tensor, y: Tensor, levels: int, seed: int) -> CrossFit:
+    return network_nuisances(
+        x, t, y, method.likelihood, levels=levels, network=method.network, propensity=method.propensity,
+        folds=method.folds, repetitions=method.repetitions,
+        replicates=method.replicates if method.correction == "one-step" else 0, steps=method.steps, seed=seed,
+    )  # fmt: skip
+
+
+def _drawer(method: Networks, seed: int) -> Callable[[Nuisances, Kind], Tensor]:
+    """(S, K) draws of the means of those whom the effect is about."""
+    if method.correction == "one-step":
+        return lambda nuisances, whom: posterior(nuisances, whom, DRAWS, seed)
+    if method.correction == "targeted":
+        return lambda nuisances, whom: targeted_posterior(nuisances, whom, DRAWS // 4, seed)
+    return lambda nuisances, whom: _uncorrected(nuisances, whom, seed)
+
+
+def _uncorrected(nuisances: Nuisances, whom: Kind, seed: int) -> Tensor:
+    """The outcome model alone, over rows that are drawn anew."""
+    out = [
+        torch.stack([plug_in(nuisances._replace(weight=one), whom) for one in w])
+        for w in dirichlet(len(nuisances.t), DRAWS // 4, seed, nuisances.weight).split(100)
+    ]
+    return torch.cat(out)
+
+
+def _means(t: Tensor, y: Tensor, levels: int) -> Nuisances:
+    """Where nothing is adjusted for: the mean of each level, and its share."""
+    had = torch.nn.functional.one_hot(t, levels).double()
+    mean = _seen_means(t, y, levels)
+    shape = (levels, len(t))
+    return Nuisances(t, y, None, torch.zeros_like(t), mean[:, None].expand(shape), had.mean(0)[:, None].expand(shape))
+
+
+def _seen_means(t: Tensor, y: Tensor, levels: int) -> Tensor:
+    had = torch.nn.functional.one_hot(t, levels).double()
+    return (had * y[:, None]).sum(0) / had.sum(0)
+
+
+def seen_draws(nuisances: Nuisances, seed: int) -> Tensor:
+    """(S, K) of E[Y | t]: the Bayesian bootstrap of the levels' means, with the weights that the effect has."""
+    had = torch.nn.functional.one_hot(nuisances.t, nuisances.levels).double()
+    out = []
+    for k, start in enumerate(range(0, DRAWS, 500)):
+        w = dirichlet(len(had), min(500, DRAWS - start), seed + 7919 * k, nuisances.weight)
+        out.append((w @ (had * nuisances.y[:, None])) / (w @ had))
+    return torch.cat(out)
+
+
+def _groups(
+    asked: Asked, rows: Rows, nuisances: Nuisances, draw: Callable[[Nuisances, Kind], Tensor]
+) -> tuple[Group, ...]:
+    """The effect among rows with each value of a column."""
+    if not asked.group:
+        return ()
+    coded = rows.variables[asked.group].coded()
+    if coded is None:
+        raise Unsupported(f"'{asked.group}' makes no groups", needs="a column of few values",
+                          found=rows.variables[asked.group].column.reason, fix="cut it into categories")  # fmt: skip
+    out = []
+    for k, value in enumerate(coded.levels):
+        inside = coded.codes == k
+        own = torch.bincount(nuisances.t[inside], minlength=nuisances.levels)
+        if int(own.min()) < 2:
+            raise DataError(
+                f"too few rows where {asked.group} is {value}", needs="two rows of each level in each group",
+                found=joined(list(map(str, own.tolist()))), fix="larger groups, or the average effect",
+            )  # fmt: skip
+        there = nuisances._replace(weight=inside.double() + 1e-12)
+        out.append(Group(asked.group, value, float(inside.double().mean()), draw(nuisances, inside.double()),
+                         seen_draws(there, asked.seed)))  # fmt: skip
+    return tuple(out)
+
+
+def _exact(crossfit: CrossFit | None, method: Networks) -> str:
+    if crossfit is None:
+        return "approximate: the Bayesian bootstrap of the levels' means"
+    facts = crossfit.facts
+    how = {"one-step": "one-step correction and Bayesian bootstrap", "targeted": "targeted predictions, bootstrapped",
+           "none": "no correction, only rows are drawn anew: too narrow"}[method.correction]  # fmt: skip
+    many = count(int(facts["networks"]), "network")
+    return f"approximate: {how}; {many} of {facts['folds']} folds, each row by those that have not seen it"
+
+
+def told(
+    crossfit: CrossFit | None, means: Tensor, plugin: Tensor, level: int, versus: int, method: Networks
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
+    """Warnings, notes and facts of a cross-fit."""
+    if crossfit is None:
+        return (), (), {}
+    draws = means[:, level] - means[:, versus]
+    gap = float(plugin[level] - plugin[versus]) - float(draws.mean())
+    spread = float(draws.std())
+    warnings = []
+    if method.correction == "none":
+        warnings.append("without correction the interval is too narrow: it knows nothing of the networks' errors")
+    elif abs(gap) > FAR * spread:
+        warnings.append(f"the correction moves the effect by {abs(gap) / spread:.1f} posterior standard deviations: "
+                        "one of the two models is wrong; do not trust the number alone")  # fmt: skip
+    if crossfit.slope < SURE:
+        warnings.append(f"the propensity was too sure of itself before calibration: slope {crossfit.slope:.2f}")
+    mixed = lambda weights: joined([f"{name} {percent(w, 0)}" for name, w in weights.items() if w > 0.005])
+    notes = [f"outcome: {mixed(crossfit.outcome)}; treatment: {mixed(crossfit.propensity)}"]
+    ours, guess = crossfit.score
+    notes.append(f"the treatment is foretold at {plain(ours)} nats a row, {plain(guess)} without looking")
+    facts = {**crossfit.facts, "gap": gap, "calibration slope": crossfit.slope, "clipped": crossfit.raised,
+             "least propensity": crossfit.least, "outcome candidates": dict(crossfit.outcome),
+             "propensity candidates": dict(crossfit.propensity)}  # fmt: skip
+    assert math.isfinite(gap)
+    return tuple(warnings), tuple(notes), facts
