@@ -119,7 +119,7 @@ def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) 
     draw = _drawer(method, asked.seed)
     means, plugin = draw(nuisances, whom), plug_in(nuisances, whom)
     groups = _groups(asked, rows, nuisances, draw)
-    sample = Sample(t, y, torch.empty(len(t), 0) if x is None or x.ndim > 2 else x, names if x is not None else ())
+    sample = Sample(t, y, torch.empty(len(t), 0) if x is None or x.ndim > 2 else x, names)
     warnings, notes, facts = told(crossfit, means, plugin, level, version, method)
     origin = None if x is None or crossfit is None else NetworkOrigin(
         x, crossfit.features, level, version, len(levels), asked.whom, method, asked.seed, crossfit.least
@@ -185,7 +185,7 @@ def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor | None, tuple[str
             )  # fmt: skip
         raw = rows.tensors[tensors[0]]
         raw = raw.float() if raw.dtype == torch.uint8 else raw
-        return fit_tensor(raw)({"x": raw}), tuple(tensors)
+        return fit_tensor(raw)({"x": raw}), ()  # pixels have no names
     covariates, x = encoded(rows, adjust)
     return (x, covariates.names) if covariates.names else (None, ())
 

@@ -84,7 +84,7 @@ class Do:
         )  # fmt: skip
         say([text(effect, self.level)])
         if path is not None:
-            write(path, effect)
+            write(path, effect, shlex.join(["kokkiri", *given]) if given else "", self.level)
         return 0
 
 

@@ -1,0 +1,186 @@
+"""Effects by networks, and with a posterior of `fit` as the model of the outcome."""
+
+import numpy as np
+import pytest
+import torch
+
+import kokkiri as kk
+from kokkiri.causal import Networks
+from kokkiri.errors import DataError, Unsupported, UsageError
+
+FAST = Networks(folds=3, repetitions=1, replicates=0, steps=150)
+
+
+def curved(n=400, seed=0):
+    """What acts on both is a curve of x0; t adds 0.5 to y, and 1.5 where the sex is f; three doses."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 1, (n, 3))
+    pull = np.sin(2 * x[:, 0]) + x[:, 1]
+    sex = rng.choice(["f", "m"], n)
+    t = rng.random(n) < 1 / (1 + np.exp(-pull))
+    dose = np.clip(np.round(pull / 2 + rng.normal(1, 0.8, n)), 0, 2).astype(int)
+    y = pull + t * np.where(sex == "f", 1.5, 0.5) + 0.4 * dose + rng.normal(0, 0.5, n)
+    amount = pull + rng.normal(0, 1, n)
+    data = {f"x{k}": x[:, k] for k in range(3)}
+    return {**data, "sex": sex.tolist(), "t": np.where(t, "yes", "no").tolist(), "dose": dose, "y": y,
+            "amount": amount, "z": pull + np.tanh(amount) + rng.normal(0, 0.3, n),
+            "well": rng.random(n) < 1 / (1 + np.exp(-pull - t))}  # fmt: skip
+
+
+X = ["x0", "x1", "x2"]
+
+
+def test_networks_are_chosen_where_counting_is_impossible_and_find_the_effect():
+    effect = kk.do(curved(), {"t": "yes"}, outcome="y", graph="{x0, x1, x2} -> {t, y}; t -> y")
+    assert effect.method == "networks"
+    low, high = effect.interval(0.99)
+    assert low < 1.0 < high  # the mean of 1.5 and 0.5
+    assert effect.association.mean > 1.8
+    assert effect.estimand.adjustment == ("x0", "x1", "x2")
+    assert effect.nuisances.propensity.shape == (2, 400)
+    assert effect.overlap is not None
+    text = str(effect)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "each row by those that have not seen it" in text
+    assert effect.gap == pytest.approx(float(effect.plugin[1] - effect.plugin[0]) - effect.mean)
+
+
+def test_treated_groups_and_levels():
+    data = curved(600)
+    about = {"outcome": "y", "method": FAST}
+    groups = kk.do(data, {"t": "yes"}, adjust=X, estimand=("group", "sex"), **about).group_effects
+    assert groups["f"].mean - groups["m"].mean == pytest.approx(1.0, abs=0.5)
+    treated = kk.do(data, {"t": "yes"}, adjust=X, estimand="treated", **about)
+    assert "among those who had yes" in str(treated)
+    assert treated.mean == pytest.approx(1.0, abs=0.35)
+    doses = kk.do(data, {"dose": 2}, versus={"dose": 0}, adjust=X, **about)
+    assert doses.levels == ("0", "1", "2")
+    assert doses.contrast("1", "0").mean == pytest.approx(0.4, abs=0.5)
+    both = kk.do(data, {"t": "yes", "dose": 2}, versus={"t": "no", "dose": 0}, adjust=X, **about)
+    assert both.levels[both.level] == "t=yes, dose=2"
+    assert both.mean == pytest.approx(1.8, abs=0.9)
+
+
+def test_a_probability_stays_one():
+    effect = kk.do(curved(), {"t": "yes"}, outcome="well", adjust=X, method=FAST)
+    assert effect.event == "true"
+    assert ((effect.plugin > 0) & (effect.plugin < 1)).all()
+    assert effect.facts["likelihood"] == "Bernoulli"
+
+
+def test_the_corrections_are_near_one_another_and_none_is_called_too_narrow():
+    effects = {
+        name: kk.do(curved(), {"t": "yes"}, outcome="y", adjust=X,
+                    method=Networks(folds=3, repetitions=1, replicates=0, steps=150, correction=name))
+        for name in ("one-step", "targeted", "none")
+    }  # fmt: skip
+    assert effects["targeted"].mean == pytest.approx(effects["one-step"].mean, abs=0.15)
+    assert effects["none"].sd < 0.7 * effects["one-step"].sd
+    assert "too narrow" in effects["none"].warnings[0]
+    with pytest.raises(UsageError, match="there is no correction 'magic'"):
+        Networks(correction="magic")
+
+
+def test_a_drawn_treatment_trains_no_network():
+    data = curved()
+    data["t"] = np.random.default_rng(3).choice(["yes", "no"], 400).tolist()
+    effect = kk.do(data, {"t": "yes"}, outcome="y", adjust=())
+    mean = lambda level: np.mean([y for y, t in zip(data["y"], data["t"], strict=True) if t == level])
+    assert float(effect.plugin[1] - effect.plugin[0]) == pytest.approx(mean("yes") - mean("no"))
+    assert effect.mean == pytest.approx(mean("yes") - mean("no"), abs=0.02)
+    assert effect.exact.startswith("approximate: the Bayesian bootstrap of the levels' means")
+
+
+def test_pictures_can_be_what_is_adjusted_for():
+    """Bright pictures are treated more often, and have a larger outcome: any network that sees them will do."""
+    rng = np.random.default_rng(0)
+    light = rng.normal(0, 1, 240)
+    image = (light[:, None, None, None] + rng.normal(0, 0.5, (240, 1, 6, 6))).astype(np.float32)
+    t = (rng.random(240) < 1 / (1 + np.exp(-2 * light))).astype(int)
+    y = 2 * light + 0.5 * t + rng.normal(0, 0.3, 240)
+    net = lambda outputs: torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, outputs)
+    )
+    method = Networks(net, net, folds=2, repetitions=1, replicates=0, steps=150)
+    effect = kk.do({"image": image, "t": t, "y": y}, {"t": 1}, outcome="y", adjust="image", method=method)
+    assert effect.association.mean > 2
+    assert abs(effect.mean - 0.5) < 0.5
+    assert effect.overlap is not None
+    assert str(effect)
+
+
+def test_the_cause_of_an_unlucky_question_is_told():
+    data = curved(120)
+    with pytest.raises(Unsupported, match="too many values for levels"):
+        kk.do(data, {"amount": 1.0}, versus=0.0, outcome="z", adjust=X)
+    with pytest.raises(Unsupported, match="pictures and columns cannot"):
+        kk.do({**data, "image": np.zeros((120, 1, 4, 4))}, {"t": "yes"}, outcome="y", adjust=["image", "x0"])
+    with pytest.raises(UsageError, match="which two settings"):
+        kk.do(data, "dose", outcome="y", adjust=X)
+    with pytest.raises(UsageError, match="do takes data and a treatment"):
+        kk.do(data, {"t": "yes"}, {"t": "no"}, outcome="y", adjust=X)
+
+
+# -- a posterior of fit ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    data = curved(500)
+    columns = [*X, "t", "amount"]
+    pick = lambda start, stop, y: {name: data[name][start:stop] for name in (*columns, y)}
+    posts = {}
+    for y in ("y", "z"):
+        rows = kk.read(pick(0, 250, y), y)
+        net = kk.networks.MLP(rows.inputs, [16], 1)
+        posts[y] = kk.fit(rows, net, kk.Gaussian(), posterior=kk.Laplace(), steps=600, progress=False)
+    return posts, pick
+
+
+def test_a_posterior_of_fit_is_the_model_of_the_outcome(fitted):
+    posts, pick = fitted
+    effect = kk.do(posts["y"], pick(250, 500, "y"), {"t": "yes"}, adjust=[*X, "amount"], method=FAST)
+    low, high = effect.interval(0.99)
+    assert low < 1.0 < high
+    assert "a posterior of fit" in effect.exact
+    assert effect.association.mean > 1.6
+    plain = kk.do(posts["y"], pick(250, 500, "y"), {"t": "yes"}, adjust=[*X, "amount"],
+                  method=Networks(folds=3, repetitions=1, steps=150, correction="none"))  # fmt: skip
+    assert float(plain.plugin[1] - plain.plugin[0]) == pytest.approx(float(effect.plugin[1] - effect.plugin[0]))
+    assert plain.mean == pytest.approx(float(plain.plugin[1] - plain.plugin[0]), abs=0.05)
+
+
+def test_a_posterior_gives_a_curve_of_dose_and_response(fitted):
+    posts, pick = fitted
+    effect = kk.do(posts["z"], pick(250, 500, "z"), {"amount": 1.0}, versus={"amount": -1.0}, adjust=[*X, "t"])
+    assert effect.mean == pytest.approx(2 * np.tanh(1), abs=0.4)
+    assert effect.association.mean > effect.mean + 0.3
+    curve = effect.curve
+    slope = (curve.means[:, 1:] - curve.means[:, :-1]).mean(0) / (curve.values[1:] - curve.values[:-1])
+    middle = slope[(curve.values[1:] > -0.5) & (curve.values[:-1] < 0.5)].mean()
+    assert middle > 1.5 * slope[-3:].mean()  # it bends
+    assert any("without correction" in w for w in effect.warnings)
+    assert "<svg" in effect.picture("curve")
+
+
+def test_what_a_posterior_cannot_answer_is_refused(fitted):
+    posts, pick = fitted
+    rows = pick(250, 500, "y")
+    with pytest.raises(UsageError, match="these data alone cannot say"):
+        kk.do(posts["y"], rows, {"t": "yes"})
+    with pytest.raises(UsageError, match="adjusts for all that its network looks at"):
+        kk.do(posts["y"], rows, {"t": "yes"}, adjust="x0")
+    with pytest.raises(UsageError, match="has no column 'dosis'"):
+        kk.do(posts["y"], rows, {"dosis": 1}, adjust=X)
+    with pytest.raises(UsageError, match="found   t → amount"):
+        kk.do(posts["y"], rows, {"t": "yes"}, graph="{x0, x1, x2} -> {t, y}; t -> amount -> y")
+    with pytest.raises(UsageError, match="which two settings"):
+        kk.do(posts["y"], rows, "amount", adjust=[*X, "t"])
+    with pytest.raises(DataError, match="is missing in some rows"):
+        kk.do(posts["y"], {**rows, "y": [None, *rows["y"][1:]]}, {"t": "yes"}, adjust=[*X, "amount"])
+
+
+def test_rows_that_the_model_was_fitted_on_are_pointed_out(fitted):
+    posts, pick = fitted
+    effect = kk.do(posts["y"], pick(0, 250, "y"), {"t": "yes"}, adjust=[*X, "amount"], method=FAST)
+    assert any("fitted on rows of this very file" in w for w in effect.warnings)
