@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from kokkiri.causal.refutation import Refutation
     from kokkiri.causal.sensitivity import Sensitivity
 
-NAME = 28  # letters of a covariate's name
+NAME = 24  # letters of a covariate's name
+WIDTH = 5.2
 
 
 def overlap(of: Overlap) -> str:
     """How probable the compared level was, for rows that had it upwards and for the others downwards."""
     from kokkiri.causal.overlap import THIN
 
-    with axes("overlap", height=3.2, width=6.4) as (ax, save):
+    with axes("overlap", height=3.2, width=WIDTH) as (ax, save):
         counts = [np.asarray(a.counts, dtype=float) for a in (of.level, of.versus)]
         width = 1 / len(counts[0])
         centres = (np.arange(len(counts[0])) + 0.5) * width
@@ -43,7 +44,7 @@ def balance(of: Balance) -> str:
     from kokkiri.causal.balance import LIMIT, SHOWN
 
     order = of.order[:SHOWN][::-1]
-    with axes("balance", height=1.3 + 0.24 * max(len(order), 2), width=6.4) as (ax, save):
+    with axes("balance", height=1.3 + 0.25 * max(len(order), 4), width=WIDTH) as (ax, save):
         y = np.arange(len(order))
         before, after, chance = (v[order].numpy() for v in (of.before, of.after, 1.959964 * of.chance))
         ax.hlines(y, before, after, color=GRID, linewidth=1.6)
@@ -64,7 +65,7 @@ def balance(of: Balance) -> str:
 def refutation(of: Refutation) -> str:
     """A line for each refuter: what is expected, with its spread, and the replicates."""
     lines = of.lines[::-1]
-    with axes("refutation", height=1.1 + 0.62 * max(len(lines), 2), width=6.4) as (ax, save):
+    with axes("refutation", height=1.1 + 0.62 * max(len(lines), 2), width=WIDTH) as (ax, save):
         for k, line in enumerate(lines):
             draws = np.sort(line.draws.numpy())
             finite = draws[np.isfinite(draws)]
@@ -79,7 +80,8 @@ def refutation(of: Refutation) -> str:
         ax.set_ylim(-0.6, len(lines) - 0.5)
         ax.axvline(0, color=MUTED, linewidth=0.9, linestyle=":")
         ax.grid(visible=False, axis="y")
-        ax.set_xlabel("effect found in each replicate; black: what is expected, with its 95 % range")
+        ax.locator_params(axis="x", nbins=6)
+        ax.set_xlabel("effect found in each replicate")
         return save()
 
 
@@ -87,7 +89,7 @@ def sensitivity(of: Sensitivity) -> str:
     """The effect's bounds as a hidden cause may shift the odds of treatment more and more."""
     bounds = of.bounds
     assert bounds is not None
-    with axes("sensitivity", height=3.2, width=6.4) as (ax, save):
+    with axes("sensitivity", height=3.2, width=WIDTH) as (ax, save):
         x = bounds.factors.numpy()
         far = _far(of)
         near = x <= far
@@ -102,7 +104,7 @@ def sensitivity(of: Sensitivity) -> str:
         ax.set_xticks(ticks, [f"{v:g}" for v in ticks])
         ax.set_xticks([], minor=True)
         ax.set_xlim(1.0, far)
-        ax.set_xlabel("Λ: factor by which a hidden cause may shift anybody's odds of treatment")
+        ax.set_xlabel("Λ: factor on the odds of treatment")
         ax.set_ylabel("effect")
         ax.legend(loc="upper left")
         return save()

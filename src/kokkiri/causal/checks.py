@@ -165,7 +165,8 @@ def _arms(effect: Effect) -> tuple[str, str]:
     named = []
     for k in (effect.level, effect.versus):
         word = effect.levels[k]
-        bare = any(c.isalpha() for c in word) or len(effect.treatments) > 1
+        says = any(c.isalpha() for c in word) and word.casefold() not in {"yes", "no", "true", "false"}
+        bare = says or len(effect.treatments) > 1
         named.append(word if bare else f"{effect.treatment} = {word}")
     return named[0], named[1]
 

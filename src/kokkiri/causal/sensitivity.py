@@ -130,10 +130,11 @@ class Sensitivity:
         if self.benchmark is None or not any(m.kind == "robustness" for m in self.measures):
             return first.meaning
         value, b = self["robustness"], self.benchmark
-        stronger = b.treatment >= value.at and b.outcome >= value.at
+        # the bias of a cause with these partial R², in the units of that which undoes the effect (eq. 13)
+        stronger = b.outcome * b.treatment / max(1 - b.treatment, 1e-12) >= value.at**2 / max(1 - value.at, 1e-12)
         told = f"one as strong as {b.name}, the strongest that was measured, would{'' if stronger else ' not'}"
-        shares = f"{phrases.percent(b.treatment)} and {phrases.percent(b.outcome)}"
-        return f"a hidden cause undoes the effect with partial R² of {value.number(value.at)}; {told} ({shares})"
+        shares = f"{phrases.percent(b.treatment)} with treatment, {phrases.percent(b.outcome)} with outcome"
+        return f"a hidden cause with a partial R² of {value.number(value.at)} undoes the effect; {told}: {shares}"
 
     def rows(self) -> list[list[str]]:
         """A line for each measure."""
@@ -145,8 +146,11 @@ class Sensitivity:
 
     def remarks(self) -> list[str]:
         """What each number means, notes, and what was left out."""
-        found = [f"{m.name}: {m.meaning}" for m in self.measures]
-        found += [f"{m.name}: {m.note}" for m in self.measures if m.note]
+        return [*(f"{m.name}: {m.meaning}" for m in self.measures), *self.asides()]
+
+    def asides(self) -> list[str]:
+        """Notes, and what was left out."""
+        found = [f"{m.name}: {m.note}" for m in self.measures if m.note]
         reasons = dict.fromkeys(why for _, why in self.left_out)
         for reason in reasons:
             names = phrases.joined([KINDS[kind] for kind, why in self.left_out if why == reason])
