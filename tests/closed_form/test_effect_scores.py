@@ -208,7 +208,7 @@ def test_weights_of_rows_are_rows():
 def test_the_remainder_is_the_product_of_errors():
     nuisances = some(replicates=4)
     found = effects.remainder(nuisances)
-    product = (nuisances.outcome - nuisances.outcome_draws) * (1 - nuisances.propensity_draws / nuisances.propensity)
+    product = (nuisances.outcome_draws - nuisances.outcome) * (1 - nuisances.propensity / nuisances.propensity_draws)
     assert torch.allclose(found, product.mean(-1), atol=1e-12, rtol=0)
     for kind in (("level", 1), GROUP):
         same = nuisances._replace(outcome_draws=nuisances.outcome.expand(4, 3, 60))
@@ -223,8 +223,8 @@ def test_the_remainder_is_what_the_score_misses_in_a_discrete_world(kind):
     nuisances, x = world.rows(other.mu, other.e)
     missed = average(scores(nuisances, kind), nuisances.weight) - world.truth(kind)
     at_x = Nuisances(
-        torch.arange(5) % 2, torch.zeros(5, dtype=torch.float64), world.p_x, x, other.mu, other.e, world.mu[None],
-        world.e[None],
+        torch.arange(5) % 2, torch.zeros(5, dtype=torch.float64), world.p_x, x, world.mu, world.e, other.mu[None],
+        other.e[None],
     )  # fmt: skip
     assert torch.allclose(effects.remainder(at_x, kind)[0], missed, atol=1e-12, rtol=0)
 
@@ -238,13 +238,14 @@ def test_the_posterior_takes_the_remainder_off_and_is_wider_for_it():
     assert torch.allclose(whole.var(0), plain.var(0) + rest.var(0) * 7 / 6, rtol=0.06)
 
 
-def test_clipped_probabilities_are_probabilities():
-    e = torch.softmax(8 * torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 1)
-    found = effects.clipped(e, 0.05)
-    assert torch.allclose(found.sum(1), torch.ones(2, 50, dtype=torch.float64))
-    assert float(found.min()) >= 0.05 - 1e-12
-    inside = torch.softmax(torch.randn(3, 50, dtype=torch.float64), 0)
-    assert torch.allclose(effects.clipped(inside, 0.0), inside)
+def test_probabilities_are_raised_where_they_divide_and_nowhere_else():
+    nuisances = some()._replace(least=0.2)
+    raised = nuisances.propensity.clamp(min=0.2)
+    assert torch.equal(scores(nuisances).value, scores(nuisances._replace(propensity=raised, least=0.0)).value)
+    found, had = scores(nuisances, ("level", 1)), one_hot(nuisances.t, 3).T
+    odds = nuisances.propensity[1] / raised
+    by_hand = had[1] * nuisances.outcome + odds * had * (nuisances.y - nuisances.outcome)
+    assert torch.allclose(found.value, by_hand, atol=1e-12, rtol=0)
 
 
 def test_what_is_no_target_is_refused():

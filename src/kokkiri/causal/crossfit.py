@@ -58,6 +58,11 @@ class Sets(NamedTuple):
         out = self.fold[:, None, :] == torch.arange(self.folds)[None, :, None]
         return (self.weight[:, None, :] * ~out).flatten(0, 1)
 
+    def part(self, start: int, stop: int) -> Sets:
+        """Some of the sets."""
+        whole = max(0, min(stop, self.whole) - start)
+        return Sets(self.fold[start:stop], self.weight[start:stop], self.folds, whole)
+
     def unseen(self, values: Tensor) -> Tensor:
         """(M, F, n, ...) what each replica says of all rows -> (M, n, ...), each row by the replica of its fold."""
         index = self.fold[:, None, :].reshape(len(self.fold), 1, -1, *[1] * (values.ndim - 3))
@@ -104,11 +109,13 @@ class Fitted(NamedTuple):
     outputs: Tensor
 
 
-def crossfit(rows: Rows, sets: Sets, learner: Learner, likelihood: Likelihood, seed: int, targets: int = 1) -> Fitted:
-    """Trains the replicas of all sets and folds as one herd."""
+def crossfit(
+    rows: Rows, sets: Sets, learner: Learner, likelihood: Likelihood, seed: int, targets: int = 1, first: int = 0
+) -> Fitted:
+    """Trains the replicas of all sets and folds as one herd. first: the number of the first set, for its weights."""
     many, folds = len(sets.fold), sets.folds
     outputs = likelihood.outputs(targets)
-    seeds = [key(seed, "member", m) >> 1 for m in range(many)]
+    seeds = [key(seed, "member", first + m) >> 1 for m in range(many)]
     made = sweep(herd(lambda: learner.make(outputs), seed=seeds), fold=range(folds))
     made = replace(made, weight=sets.masks(), hyper={})
     trained = trained_herd(made, rows, learner, likelihood, seed)

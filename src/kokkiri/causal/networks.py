@@ -8,7 +8,8 @@ What the one-step correction needs is that the product of the two errors be smal
   them: for the outcome, and for the propensity, which may be a function of the predicted outcome itself, as where
   those are treated who need it;
 - the propensity is calibrated out of fold, and raised to a published least;
-- replicates of the whole procedure under Dirichlet weights tell the product that remains (`effects.remainder`).
+- the whole procedure is repeated on treatments and outcomes drawn from what it found, which tells the product that
+  remains (`effects.remainder`).
 """
 
 from __future__ import annotations
@@ -16,23 +17,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kokkiri.causal.crossfit import Learner, sets_of
-from kokkiri.causal.outcomes import outcomes
-from kokkiri.causal.propensities import propensities
+from kokkiri.causal.outcomes import Outcomes, drawn, outcomes
+from kokkiri.causal.propensities import Propensities, propensities
 from kokkiri.errors import DataError, ShapeError, UsageError
 from kokkiri.likelihoods import Bernoulli, Gaussian
 from kokkiri.networks import MLP
-from kokkiri.numerics.effects import Nuisances, clipped, least_propensity
+from kokkiri.numerics.effects import Nuisances, least_propensity
+from kokkiri.numerics.random import generator, key
 from kokkiri.priors import Cauchy, Normal
 from kokkiri.types import Likelihood
 
-STEEP = 4.0  # what standardised inputs are multiplied by, so that units begin steep
+STEEP = 6.0  # what standardised inputs are multiplied by, so that units begin steep
 WIDTH = 32
+SCALE = 0.02  # of the prior on weights of standardised inputs, per unit of steepness
+WHOLE = 4000  # rows up to which every step sees all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +74,16 @@ def network_nuisances(
     replicates: int = 2,
     weight: Tensor | None = None,
     groups: Tensor | None = None,
-    steps: int = 500,
+    steps: int = 300,
     seed: int = 0,
 ) -> CrossFit:
     """Cross-fitted predictions of outcome and treatment.
 
     x: (n, ...) encoded inputs. t: (n,) numbers 0 … levels - 1. y: (n,). likelihood: of the outcome; Bernoulli for zeros
     and ones and Gaussian otherwise. network, propensity: functions that make a network of so many outputs (any
-    nn.Module); sparse multilayer perceptrons by default. folds: ten below 1,000 rows, five above. repetitions: complete
-    cross-fits that are averaged. replicates: more of them under Dirichlet weights. groups: rows of one group are never
-    in two folds. steps: of training.
+    nn.Module); sparse multilayer perceptrons by default. repetitions: complete cross-fits that are averaged.
+    replicates: how often all is repeated on drawn treatments and outcomes. weight: (n,) how much each row counts.
+    groups: (n,) rows of one group are never in two folds. steps: of training.
 
     >>> g = torch.Generator().manual_seed(0)
     >>> x = torch.randn(200, 3, generator=g)
@@ -92,32 +96,80 @@ def network_nuisances(
     began = time.process_time()
     x, t, y, likelihood, levels = _checked(x, t, y, likelihood, levels)
     n = len(y)
-    folds = folds or (10 if n < 1000 else 5)
+    folds = folds or 5
     fewest = int(torch.bincount(t, minlength=levels).min())
     if not 2 <= folds <= max(2, min(fewest, n // 2)):
         folds = max(2, min(folds, fewest))
-    strata = t * 2 + (y == y.max()).long() if isinstance(likelihood, Bernoulli) else t
-    sets = sets_of(n, folds, repetitions, replicates, seed, strata=strata, weight=weight, groups=groups)
     inputs = steep(x) if x.ndim == 2 else x
-    made = outcomes(x, inputs, t, y, likelihood, levels, sets, _learners(x, n, steps, network), seed)
-    own = learner("network", propensity, x, n, steps)
-    treated = propensities(x, inputs, t, levels, sets, made.features, own, seed, weight)
+    learners = _learners(x, n, steps, network)
+    task = _Task(x, inputs, levels, folds, learners, learner("network", propensity, x, n, steps), weight, groups)
+    made, treated = _once(task, t, y, likelihood, repetitions, seed)
     least = least_propensity(n)
-    fitted = treated.probability  # (1 + B, K, n): the whole sets together, then each replicate
-    raised = clipped(fitted, least)
     nuisances = Nuisances(
-        t, y, None if weight is None else weight.double(), sets.fold[0], made.mean[0], raised[0],
-        made.mean[1:] if replicates else None, raised[1:] if replicates else None,
-    )  # fmt: skip
+        t,
+        y,
+        None if weight is None else weight.double(),
+        made.fold,
+        made.mean[0],
+        clipped(treated.probability[0], least),
+    )
+    again = [_again(task, nuisances, made, treated, likelihood, key(seed, "again", b) >> 1) for b in range(replicates)]
+    if again:
+        mu, e = (torch.stack(each) for each in zip(*again, strict=True))
+        nuisances = nuisances._replace(outcome_draws=mu, propensity_draws=e)
     facts = {
         "rows": n, "folds": folds, "repetitions": repetitions, "replicates": replicates, "steps": steps,
-        "networks": len(sets.fold) * folds, "likelihood": type(likelihood).__name__, "seed": seed,
+        "networks": (repetitions + replicates) * folds, "likelihood": type(likelihood).__name__, "seed": seed,
         "processor seconds": time.process_time() - began, "noise": made.noise,
     }  # fmt: skip
     return CrossFit(
-        nuisances, made.weights, treated.weights, treated.slope, int((fitted[0] < least).any(0).sum()), least,
+        nuisances, made.weights, treated.weights, treated.slope, int((p < least).any(0).sum()), least,
         (treated.score, treated.constant), made.hidden, facts,
     )  # fmt: skip
+
+
+class _Task(NamedTuple):
+    """What repetitions share."""
+
+    x: Tensor
+    inputs: Tensor
+    levels: int
+    folds: int
+    learners: list[Learner]
+    propensity: Learner
+    weight: Tensor | None
+    groups: Tensor | None
+
+
+def _once(
+    task: _Task, t: Tensor, y: Tensor, likelihood: Likelihood, repetitions: int, seed: int,
+    before: tuple[Outcomes, Propensities] | None = None,
+) -> tuple[Outcomes, Propensities]:  # fmt: skip
+    """Outcomes and propensities of some rows. before: a run whose choices are kept, candidates and noise."""
+    strata = t * 2 + (y == y.max()).long() if isinstance(likelihood, Bernoulli) else t
+    sets = sets_of(len(t), task.folds, repetitions, 0, seed, strata=strata, weight=task.weight, groups=task.groups)
+    used = task.learners if before is None else [one for one in task.learners if before[0].weights[one.name] > 0]
+    noise = None if before is None else before[0].noise
+    made = outcomes(task.x, task.inputs, t, y, likelihood, task.levels, sets, used, seed, noise)
+    names = None if before is None else {name for name, w in before[1].weights.items() if w > 0}
+    treated = propensities(
+        task.x, task.inputs, t, task.levels, sets, made.features, task.propensity, seed, task.weight, names
+    )
+    return made, treated
+
+
+def _again(
+    task: _Task, found: Nuisances, made: Outcomes, treated: Propensities, likelihood: Likelihood, seed: int
+) -> tuple[Tensor, Tensor]:
+    """(K, n) each: what the procedure makes of rows whose truth is `found`."""
+    rng = generator(seed, "drawn rows")
+    uniform = torch.rand(len(found.t), generator=rng, dtype=torch.float64)
+    t = (uniform > found.propensity.cumsum(0)).sum(0).clamp(max=task.levels - 1)
+    if int(torch.bincount(t, minlength=task.levels).min()) < task.folds:
+        t = found.t  # a level that hardly anybody has would be lost
+    y = drawn(likelihood, found.outcome.gather(0, t[None])[0], made.noise, found.y, rng)
+    again, treatment = _once(task, t, y, likelihood, 1, seed, (made, treated))
+    return again.mean[0], treatment.probability[0]
 
 
 def steep(x: Tensor) -> Tensor:
@@ -135,16 +187,16 @@ def steep(x: Tensor) -> Tensor:
 
 def learner(name: str, make: Callable[[int], nn.Module] | None, x: Tensor, n: int, steps: int) -> Learner:
     """The default network, or the caller's."""
-    batch = None if n <= 1000 else 500
+    batch = None if n <= WHOLE else WHOLE // 2
     if make is not None:
         return Learner(name, make, Normal(1.0), steps, None if n <= 256 else 128, 3e-3, raw=True)
     if x.ndim != 2:
         raise UsageError("there is no default network for inputs of several axes", needs="a function that makes one",
                          found=f"x {tuple(x.shape)}", fix="network=lambda outputs: kk.networks.ConvNet(…)")  # fmt: skip
     width = x.shape[1]
-    scales = (("hidden.0.weight", 0.03 / STEEP**0.5), ("skip.weight", 0.03 / STEEP))
+    scales = (("hidden.0.weight", SCALE / STEEP**0.5), ("skip.weight", SCALE / STEEP))
     make = lambda outputs: MLP(width, [WIDTH], outputs, activation="tanh", skip=True)
-    return Learner(name, make, Cauchy(scales, precision=30.0), steps, batch, 0.02)
+    return Learner(name, make, Cauchy(scales, precision=20.0, spread=3.0), steps, batch, 0.15)
 
 
 def _learners(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Module] | None) -> list[Learner]:

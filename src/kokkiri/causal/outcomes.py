@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kokkiri.causal.arms import Arms
 from kokkiri.causal.crossfit import ROWS, Fitted, Learner, Rows, Sets, crossfit
 from kokkiri.herd import Herd
-from kokkiri.likelihoods import Gaussian
+from kokkiri.likelihoods import Bernoulli, Gaussian
 from kokkiri.numerics.stacking import stacking
 from kokkiri.types import Likelihood
 
@@ -23,6 +23,7 @@ GUESS = 2  # folds of a quick look for the noise
 class Outcomes(NamedTuple):
     """mean: (1 + B, K, n), the whole sets together and each replicate. features: (M, F, n, K C) what the mixture says
     of every row, on the scale of the network's outputs. hidden: (F, n, D). weights: of the candidates.
+    noise: root mean square out of fold, in the units of y. fold: (n,) of the first set.
     """
 
     mean: Tensor
@@ -30,6 +31,7 @@ class Outcomes(NamedTuple):
     hidden: Tensor
     weights: dict[str, float]
     noise: float
+    fold: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,38 +44,70 @@ class _Units:
 
 def outcomes(
     x: Tensor, inputs: Tensor, t: Tensor, y: Tensor, likelihood: Likelihood, levels: int, sets: Sets,
-    learners: Sequence[Learner], seed: int,
+    learners: Sequence[Learner], seed: int, noise: float | None = None,
 ) -> Outcomes:  # fmt: skip
-    """Cross-fits the candidates. x: raw inputs, (n, ...), for a caller's network; inputs: scaled, for the others."""
+    """Cross-fits the candidates. x: raw inputs, (n, ...), for a caller's network; inputs: scaled, for the others.
+
+    noise: of a normal outcome, where it is known.
+    """
     moves = likelihood.location_scale
     units = _Units(float(y.mean()), float(y.std()) or 1.0) if moves else _Units(0.0, 1.0)
     z = (y - units.shift) / units.scale
     target = torch.stack([t.double(), z], 1)
     own: Any = replace(likelihood, scale=1.0, learn=False) if isinstance(likelihood, Gaussian) else likelihood
-    fitted: list[Fitted] = []
+    fitted: dict[str, list[Fitted]] = {}
+    arms: dict[str, Arms] = {}
+    said: dict[str, Tensor] = {}
+    whole, rest = sets.part(0, sets.whole), sets.part(sets.whole, len(sets.fold))
     order = sorted(learners, key=lambda one: one.name != "linear")  # the line first: it says how much noise at the most
-    known: dict[str, tuple[Arms, Tensor, Tensor]] = {}
+    log_p = []
     for one in order:
         rows = Rows(x if one.raw else inputs, target)
-        if isinstance(own, Gaussian) and one.name != "linear":
-            own = replace(own, scale=_guess(rows, sets, one, own, levels, t, z, known, seed))
-        arms = Arms(own, levels)
-        got = crossfit(rows, sets, one, arms, seed)
-        fitted.append(got)
-        mean = _means(arms, got, sets)
-        known[one.name] = arms, mean, _log_density(arms, got, sets, mean, rows)
-    each = [known[one.name] for one in order]
-    pi = stacking(torch.stack([log_p for _, _, log_p in each]))
-    mean = sum(float(w) * m for w, (_, m, _) in zip(pi, each, strict=True))
-    features = sum(float(w) * f.outputs for w, f in zip(pi, fitted, strict=True))
-    assert isinstance(mean, Tensor)
-    assert isinstance(features, Tensor)
-    whole = mean[: sets.whole].mean(0, keepdim=True)
-    found = torch.cat([whole, mean[sets.whole :]]) * units.scale + units.shift
-    deepest = fitted[-1].herd[list(range(sets.folds))]
-    noise = float((y - found[0].gather(0, t[None])[0]).square().mean().sqrt())
-    phi = hidden(deepest, x if order[-1].raw else inputs)
-    return Outcomes(found, features, phi, dict(zip([o.name for o in order], pi.tolist(), strict=True)), noise)
+        if isinstance(own, Gaussian):
+            most = _rms(said["linear"].mean(0), t, z) if "linear" in said else 0.7
+            quick = noise is None and one.name != "linear"
+            scale = (
+                _guess(rows, whole, one, own, levels, most, seed)
+                if quick
+                else (noise or most * units.scale) / units.scale
+            )
+            own = replace(own, scale=max(scale, 1e-3))
+        arms[one.name] = Arms(own, levels)
+        fitted[one.name] = [crossfit(rows, whole, one, arms[one.name], seed)]
+        said[one.name] = _means(arms[one.name], fitted[one.name][0], whole)
+        log_p.append(_log_density(arms[one.name], fitted[one.name][0], whole, said[one.name], rows))
+    pi = dict(zip(said, stacking(torch.stack(log_p)).tolist(), strict=True))
+    used = [one for one in order if pi[one.name] > 0]
+    if len(rest.fold):
+        for one in used:
+            rows = Rows(x if one.raw else inputs, target)
+            fitted[one.name].append(crossfit(rows, rest, one, arms[one.name], seed, first=sets.whole))
+    each = {one.name: torch.cat([f.outputs for f in fitted[one.name]]) for one in used}
+    features = torch.stack([pi[name] * outputs for name, outputs in each.items()]).sum(0)
+    mean = torch.stack([pi[one.name] * said[one.name].mean(0, keepdim=True) for one in used]).sum(0)
+    if len(rest.fold):
+        again = [pi[one.name] * _means(arms[one.name], fitted[one.name][1], rest) for one in used]
+        mean = torch.cat([mean, torch.stack(again).sum(0)])
+    found = mean * units.scale + units.shift
+    last = order[-1]
+    phi = hidden(fitted[last.name][0].herd[list(range(sets.folds))], x if last.raw else inputs)
+    rms = float((y - found[0].gather(0, t[None])[0]).square().mean().sqrt())
+    return Outcomes(found, features, phi, pi, rms, sets.fold[0])
+
+
+def drawn(likelihood: Likelihood, mean: Tensor, noise: float, y: Tensor, rng: torch.Generator) -> Tensor:
+    """(n,) outcomes with these means: of the likelihood where it is known by its mean, else with the rows' residuals.
+
+    Residuals are drawn with either sign (the wild bootstrap of Wu 1986), so that noise is where it was.
+    """
+    if isinstance(likelihood, Gaussian):
+        return mean + noise * torch.randn(len(mean), generator=rng, dtype=torch.float64)
+    if isinstance(likelihood, Bernoulli):
+        return (torch.rand(len(mean), generator=rng, dtype=torch.float64) < mean).double()
+    if likelihood.discrete:
+        return torch.poisson(mean.clamp(min=0.0), generator=rng)
+    sign = 2.0 * torch.randint(2, (len(mean),), generator=rng).double() - 1
+    return mean + sign * (y - y.mean()).abs().clamp(max=3 * noise) * noise / y.std()
 
 
 def hidden(herd: Herd, x: Tensor) -> Tensor:
@@ -102,24 +136,19 @@ def _width(module: nn.Module) -> int:
     return linear[-1].out_features if linear else -1
 
 
-def _guess(
-    rows: Rows, sets: Sets, one: Learner, own: Gaussian, levels: int, t: Tensor, z: Tensor, known: Any, seed: int
-) -> float:
-    """The noise: root mean square out of fold of a quick look at two folds, or of the line if that is less.
+def _guess(rows: Rows, sets: Sets, one: Learner, own: Gaussian, levels: int, most: float, seed: int) -> float:
+    """The noise: root mean square out of fold of a quick look at two folds, or `most` if that is less.
 
     A noise that is learned beside flexible weights shrinks with their errors on the rows that they were fitted to.
     """
-    line = known.get("linear")
-    start = 0.7 if line is None else _rms(line[1][: sets.whole].mean(0), t, z)
     some = min(GUESS, sets.folds)
-    quick = Sets(sets.fold[:1], sets.weight[:1], sets.folds, 1)
-    arms = Arms(replace(own, scale=max(start, 1e-3)), levels)
-    part = _Part(quick, some)
+    arms = Arms(replace(own, scale=max(most, 1e-3)), levels)
+    part = _Part(sets.part(0, 1), some)
     got = crossfit(rows, part, replace(one, steps=max(one.steps // 2, 1)), arms, seed)  # type: ignore[arg-type]
     mean = arms.mean(part.unseen(got.outputs))[0]
     seen = sets.fold[0] < some
-    found = _rms(mean[:, seen], t[seen], z[seen])
-    return max(1e-3, min(start, found) if line is not None else found)
+    t, z = rows.y[seen, 0].long(), rows.y[seen, 1]
+    return max(1e-3, min(most, _rms(mean[:, seen], t, z)))
 
 
 class _Part(NamedTuple):

@@ -29,14 +29,14 @@ class Propensities(NamedTuple):
 
 def propensities(
     x: Tensor, inputs: Tensor, t: Tensor, levels: int, sets: Sets, features: Tensor, network: Learner, seed: int,
-    weight: Tensor | None = None,
+    weight: Tensor | None = None, only: set[str] | None = None,
 ) -> Propensities:  # fmt: skip
     """Cross-fits logistic models of inputs, of the predicted outcome, and of both, and a network.
 
     features: (M, F, n, D) what each replica of the outcome's model says of all rows. Where rows are treated for what is
     expected of them, these few numbers say what many inputs would have to, and they were learned from the outcome,
     which tells more than the treatment does. They are functions of the inputs with errors that do not depend on the
-    treatment of a row out of fold.
+    treatment of a row out of fold. only: names of the candidates, None for all.
     """
     n, masks = len(t), sets.masks()
     one = torch.ones(1, n, 1, dtype=torch.float64)
@@ -52,25 +52,35 @@ def propensities(
             designs[f"linear, {name}"] = torch.cat([line, one], 2), [ridge] * p
             designs[f"linear and outcome, {name}"] = both, [1.0] * said.shape[2] + [ridge] * p
     each: dict[str, Tensor] = {}
+    wanted = {*designs, "network"} if only is None else only
     for name, (design, ridge) in designs.items():
+        if name not in wanted:
+            continue
         beta = logistic(design, t, levels, masks, torch.tensor([*ridge, 0.0]))
         each[name] = sets.unseen(probabilities(design, beta).mT.unflatten(0, (-1, sets.folds)))
-    each["network"] = _network(x if network.raw else inputs, t, levels, sets, network, seed)
-    p = torch.stack(list(each.values()))  # (candidates, M, n, K)
-    together = torch.cat([p[:, : sets.whole].mean(1, keepdim=True), p[:, sets.whole :]], 1).mT  # (c, 1 + B, K, n)
-    log_p = together[:, 0].gather(1, t.expand(len(p), 1, n)).squeeze(1).clamp(min=1e-12).log()
-    pi = stacking(log_p, weight)
-    mixed = torch.einsum("c,cmkn->mkn", pi, together)
+    whole, rest = sets.part(0, sets.whole), sets.part(sets.whole, len(sets.fold))
+    seen = x if network.raw else inputs
+    own = [_network(seen, t, levels, whole, network, seed)] if "network" in wanted else []
+    first = torch.stack([p[: sets.whole].mean(0) for p in (*each.values(), *own)]).mT  # (candidates, K, n)
+    log_p = first.gather(1, t.expand(len(first), 1, n)).squeeze(1).clamp(min=1e-12).log()
+    names = [*each, *(["network"] if own else [])]
+    pi = dict(zip(names, stacking(log_p, weight).tolist(), strict=True))
+    if own and (pi["network"] > 0 or len(names) == 1):
+        again = [_network(seen, t, levels, rest, network, seed, sets.whole)] if len(rest.fold) else []
+        each["network"] = torch.cat([*own, *again])
+    mixed = torch.stack([pi[name] * p for name, p in each.items()]).sum(0).mT  # (M, K, n)
+    mixed = torch.cat([mixed[: sets.whole].mean(0, keepdim=True), mixed[sets.whole :]])
     mend = platt(mixed[0], t, weight)
     found = mend(mixed)
+    shares = (torch.bincount(t, minlength=levels).double() / n).log()[t]
     score = float(found[0].gather(0, t[None])[0].log().mean())
-    return Propensities(found, dict(zip(each, pi.tolist(), strict=True)), mend.slope, score, float(log_p[0].mean()))
+    return Propensities(found, pi, mend.slope, score, float(shares.mean()))
 
 
-def _network(inputs: Tensor, t: Tensor, levels: int, sets: Sets, network: Learner, seed: int) -> Tensor:
+def _network(inputs: Tensor, t: Tensor, levels: int, sets: Sets, network: Learner, seed: int, first: int = 0) -> Tensor:
     """(M, n, K)."""
     likelihood = Bernoulli() if levels == 2 else Categorical()
-    got = crossfit(Rows(inputs, t), sets, network, likelihood, seed + 1, levels)
+    got = crossfit(Rows(inputs, t), sets, network, likelihood, seed + 1, levels, first)
     output = sets.unseen(got.outputs).double()
     if levels > 2:
         return torch.softmax(output, -1)

@@ -9,7 +9,7 @@ rows' distribution (Rubin 1981, "The Bayesian bootstrap"): Dirichlet(1, …, 1) 
 the errors' product is judged by replicates of μ and e, trained under such weights themselves (`remainder`).
 Sources: Robins, Rotnitzky & Zhao 1994, JASA 89, eq. 2.4; Hahn 1998, Econometrica 66, theorem 1, for the treated;
 Yiu, Fong, Holmes & Rousseau 2023, arXiv 2306.06059, for the corrected posterior; Crump, Hotz, Imbens & Mitnik 2006 for
-the overlap weights e₀ e₁; Cattaneo & Jansson 2018, Econometrica 86, for the bootstrap of second-order terms.
+the overlap weights e₀ e₁; Hall 1992, "The bootstrap and Edgeworth expansion", section 1.4, for the bootstrap of a bias.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class Nuisances(NamedTuple):
 
     t: (n,) number of the level. y: (n,). weight: (n,) how much each row counts, or None. fold: (n,) int64.
     outcome: (K, n) mean outcome under each level. propensity: (K, n) probability of each level, adding up to one.
-    outcome_draws, propensity_draws: (M, K, n) the same by M replicates that were trained under Dirichlet weights, or
-    None.
+    outcome_draws, propensity_draws: (M, K, n) what the whole procedure made of M sets of treatments and outcomes that
+    were drawn from `outcome` and `propensity` at the same inputs, or None. least: what probabilities are raised to
+    where something is divided by them.
     """
 
     t: Tensor
@@ -44,6 +45,7 @@ class Nuisances(NamedTuple):
     propensity: Tensor
     outcome_draws: Tensor | None = None
     propensity_draws: Tensor | None = None
+    least: float = 0.0
 
     @property
     def levels(self) -> int:
@@ -72,7 +74,8 @@ def scores(nuisances: Nuisances, kind: Kind = "average") -> Scores:
             [ 0., 10.]])
     """
     had = one_hot(nuisances.t, nuisances.levels).T.to(nuisances.outcome.dtype)
-    return _scores(had, had * (nuisances.y - nuisances.outcome), nuisances.outcome, nuisances.propensity, kind)
+    mu, e = nuisances.outcome, nuisances.propensity
+    return _scores(had, had * (nuisances.y - mu), mu, e, kind, nuisances.least)
 
 
 def plug_in(nuisances: Nuisances, kind: Kind = "average") -> Tensor:
@@ -127,19 +130,19 @@ def bayesian_bootstrap(found: Scores, draws: int, seed: int, weight: Tensor | No
 
 
 def remainder(nuisances: Nuisances, kind: Kind = "average") -> Tensor | None:
-    """(M, K) by how much the score would miss if replicate m were the truth; None without replicates.
+    """(M, K) by how much the score with the nuisances of each replicate misses; None without replicates.
 
-    Were μ_m and e_m true, the score with μ, e has mean E_m[value] / E_m[unit], and θ is what they say themselves. For
-    the average over all rows that is E[(μ_k - μ_mk)(1 - e_mk / e_k)], the product of errors. Replicates that are
-    trained as the network was, under Dirichlet weights, lie about it as it lies about the truth: so their mean is the
-    score's second-order bias, and their spread what is not known of it.
+    There μ and e are the truth, and the replicate's score has mean E[value] / E[unit] under them; for the average over
+    all rows it misses by E[(μ_mk - μ_k)(1 - e_k / e_mk)], the product of errors. As the replicates miss what they come
+    from, the procedure misses the truth: their mean is the second-order bias of the score, their spread what is not
+    known of it. It is rather too small than too large, since μ and e are smoother than what they were learned from.
     """
     if nuisances.outcome_draws is None or nuisances.propensity_draws is None:
         return None
     mu, e = nuisances.outcome, nuisances.propensity
     mu_m, e_m = nuisances.outcome_draws, nuisances.propensity_draws
-    said = _scores(e_m, e_m * (mu_m - mu), mu, e, kind)
-    true = _scores(e_m, torch.zeros_like(mu_m), mu_m, e_m, kind)
+    said = _scores(e, e * (mu - mu_m), mu_m, e_m, kind, nuisances.least)
+    true = _scores(e, torch.zeros_like(mu), mu, e, kind, nuisances.least)
     return average(said, nuisances.weight) - average(true, nuisances.weight)
 
 
@@ -164,7 +167,7 @@ def posterior(nuisances: Nuisances, kind: Kind = "average", draws: int = 4000, s
 
 def effective_rows(nuisances: Nuisances) -> Tensor:
     """(K,) rows that the weights 1{t=k} / e_k are worth: (Σ w)² / Σ w² (Kish 1965)."""
-    had = one_hot(nuisances.t, nuisances.levels).T / nuisances.propensity
+    had = one_hot(nuisances.t, nuisances.levels).T / nuisances.propensity.clamp(min=nuisances.least)
     had = had if nuisances.weight is None else had * nuisances.weight
     return had.sum(1).square() / had.square().sum(1)
 
@@ -181,29 +184,26 @@ def least_propensity(n: int) -> float:
     return min(0.1, 5 / (math.sqrt(n) * math.log(n))) if n > 1 else 0.1
 
 
-def clipped(propensity: Tensor, least: float) -> Tensor:
-    """(..., K, n) probabilities of at least `least`, adding up to one again; `least` · K must be less than one."""
-    room = (propensity - least).clamp(min=0.0)
-    return least + room * (1 - least * propensity.shape[-2]) / room.sum(-2, keepdim=True)
-
-
-def _scores(had: Tensor, residual: Tensor, mu: Tensor, e: Tensor, kind: Kind) -> Scores:
+def _scores(had: Tensor, residual: Tensor, mu: Tensor, e: Tensor, kind: Kind, least: float = 0.0) -> Scores:
     """had: (..., K, n) indicators of the level, or their expectations; residual: had · (y - μ), likewise."""
+    below = e.clamp(min=least)  # what is multiplied by a probability needs no such care
     if isinstance(kind, Tensor):
         about = kind.to(mu.dtype)
-        return Scores(about * (mu + residual / e), about.expand(residual.shape[:-2] + about.shape))
+        value = about * (mu + residual / below)
+        return Scores(value, about.expand(value.shape[:-2] + about.shape))
     if kind == "average":
-        return Scores(mu + residual / e, torch.ones_like(residual[..., 0, :]))
+        value = mu + residual / below
+        return Scores(value, torch.ones_like(value[..., 0, :]))
     if kind == "overlap":
         if mu.shape[-2] != 2:
             raise UsageError("overlap weights compare two levels", needs="two levels", found=str(mu.shape[-2]),
                              fix='"average"')  # fmt: skip
         h = (e[..., 0, :] * e[..., 1, :]).unsqueeze(-2)
         moved = ((1 - 2 * e[..., 1, :]) * (had[..., 1, :] - e[..., 1, :])).unsqueeze(-2)  # by errors of e within h
-        return Scores((h + moved) * mu + h * residual / e, (h + moved).squeeze(-2))
+        return Scores((h + moved) * mu + h * residual / below, (h + moved).squeeze(-2))
     name, j = kind[0], int(kind[1])
     if name != "level" or not 0 <= j < mu.shape[-2]:
         raise UsageError(f"{kind!r} is no target", needs='"average", ("level", j), "overlap" or weights (n,)',
                          found=repr(kind), fix='"average"')  # fmt: skip
-    about, odds = had[..., j, :], e[..., j, :].unsqueeze(-2) / e
+    about, odds = had[..., j, :], e[..., j, :].unsqueeze(-2) / below
     return Scores(about.unsqueeze(-2) * mu + odds * residual, about)

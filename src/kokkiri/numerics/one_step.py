@@ -45,21 +45,23 @@ def parts(
     whom: str = "average",
     floor: float = 0.0,
 ) -> Parts:
-    """The rows' parts. treatment, y: (R or 1, n); outcome, propensity: (R or 1, K, n), the latter `floor` at least.
+    """The rows' parts. treatment, y: (R or 1, n); outcome, propensity: (R or 1, K, n), the latter
+    raised to `floor` where something is divided by it.
 
     >>> t, y = torch.tensor([[1, 0]]), torch.tensor([[3.0, 1.0]])
     >>> flat, half = torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.5)
     >>> parts(t, y, flat, half, 1, 0).above.mean()  # weighting alone
     tensor(2.)
     """
-    e_a, e_v = propensity[:, level].clamp(min=floor), propensity[:, versus].clamp(min=floor)
+    p_a, p_v = propensity[:, level], propensity[:, versus]
+    e_a, e_v = p_a.clamp(min=floor), p_v.clamp(min=floor)  # where they divide, and nowhere else
     mu_a, mu_v = outcome[:, level], outcome[:, versus]
     had_a, had_v = (treatment == level).to(y.dtype), (treatment == versus).to(y.dtype)
     if whom == "treated":
-        above = (had_a - had_v * e_a / e_v) * (y - mu_v)
+        above = (had_a - had_v * p_a / e_v) * (y - mu_v)
         below = had_a
     elif whom == "untreated":
-        above = (had_a * e_v / e_a - had_v) * (y - mu_a)
+        above = (had_a * p_v / e_a - had_v) * (y - mu_a)
         below = had_v
     else:
         above = mu_a - mu_v + had_a * (y - mu_a) / e_a - had_v * (y - mu_v) / e_v

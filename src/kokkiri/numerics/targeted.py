@@ -26,7 +26,8 @@ def targeted(nuisances: Nuisances, weight: Tensor | None = None, *, bounded: boo
     >>> targeted(Nuisances(two, y, None, two, torch.zeros(2, 2, dtype=torch.float64), half)).mean(1)
     tensor([3., 5.], dtype=torch.float64)
     """
-    mu, e, y = nuisances.outcome, nuisances.propensity, nuisances.y
+    mu, y = nuisances.outcome, nuisances.y
+    e = nuisances.propensity.clamp(min=nuisances.least)
     if bounded is None:
         bounded = all(bool(((v >= 0) & (v <= 1)).all()) for v in (mu, y))
     w = torch.ones_like(y) if nuisances.weight is None else nuisances.weight
