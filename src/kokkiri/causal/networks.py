@@ -105,14 +105,8 @@ def network_nuisances(
     task = _Task(x, inputs, levels, folds, learners, learner("network", propensity, x, n, steps), weight, groups)
     made, treated = _once(task, t, y, likelihood, repetitions, seed)
     least = least_propensity(n)
-    nuisances = Nuisances(
-        t,
-        y,
-        None if weight is None else weight.double(),
-        made.fold,
-        made.mean[0],
-        clipped(treated.probability[0], least),
-    )
+    p, own = treated.probability[0], None if weight is None else weight.double()
+    nuisances = Nuisances(t, y, own, made.fold, made.mean[0], p, least=least)
     again = [_again(task, nuisances, made, treated, likelihood, key(seed, "again", b) >> 1) for b in range(replicates)]
     if again:
         mu, e = (torch.stack(each) for each in zip(*again, strict=True))
