@@ -20,6 +20,7 @@ from kokkiri.causal.design import label, worth_of
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.networks import CrossFit, network_nuisances
 from kokkiri.causal.quantities import Group, Sample
+from kokkiri.causal.solvers import how_many
 from kokkiri.causal.variables import Coded, Rows
 from kokkiri.data.encoders import fit_tensor
 from kokkiri.errors import DataError, Unsupported, UsageError
@@ -87,7 +88,7 @@ class NetworkOrigin:
     def refit(self, given: Replicates) -> Estimates:
         """Effects of replicates, each with networks of its own."""
         found: list[Estimates] = []
-        many = max(len(given.treatment), len(given.outcome), len(given.weight))
+        many = how_many(given)
         at = lambda tensor, r: tensor[r if len(tensor) > 1 else 0]
         if given.extra is not None and self.x.ndim > 2:
             raise Unsupported("pictures take no further column", needs="columns", found=str(tuple(self.x.shape)),
