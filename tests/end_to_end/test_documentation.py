@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 
 from kokkiri.cli.bayes import Bayes
 from kokkiri.cli.decide import Decide
+from kokkiri.cli.do import Do
 from kokkiri.cli.estimate import Estimate
 from kokkiri.cli.fit import Fit
 from kokkiri.cli.main import main
@@ -108,7 +109,7 @@ def test_what_a_page_says_is_printed_is_printed(page, names, capsys):
             assert block.body in {printed.err, printed.out}
 
 
-@pytest.mark.parametrize("command", [Estimate, Fit, Predict, Update, Bayes, Screen, Decide, Query])
+@pytest.mark.parametrize("command", [Estimate, Fit, Predict, Update, Bayes, Screen, Decide, Query, Do])
 def test_the_tables_of_flags_are_those_of_the_command(command):
     text = (ROOT / "docs/command.md").read_text("utf-8")
     section = text.split(f"\n## kokkiri {command.__name__.lower()}")[1].split("\n## ")[0]

@@ -169,8 +169,8 @@ def must_vary(variable: Variable, role: str) -> None:
 
 def must_be_new(seen: tuple[str, ...], columns: Columns, *, force: bool) -> None:
     """An error where rows come a second time."""
-    if columns.source.sha256 and columns.source.sha256 in seen and not force:
+    if columns.digest and columns.digest in seen and not force:
         raise DataError(
             f"{columns.source.name} was learnt already", needs="rows that are new",
-            found=f"SHA-256 {columns.source.sha256[:12]}…", fix="leave them out; force=True counts them twice",
+            found=f"SHA-256 {columns.digest[:12]}…", fix="leave them out; force=True counts them twice",
         )  # fmt: skip

@@ -55,7 +55,7 @@ class DiscreteOrigin:
         rows = columns.rows(self.counts.names).with_values((*self.asked.treatments, self.asked.outcome))
         coded = {name: _coded_alike(v, self.columns[name]) for name, v in rows.variables.items()}
         both = self.counts.plus(Counts.of(coded))
-        origin = replace(self, counts=both, sources=(*self.sources, columns.source.sha256), notes=rows.notes)
+        origin = replace(self, counts=both, sources=(*self.sources, columns.digest), notes=rows.notes)
         found = computed(origin)
         i, j = effect.levels[effect.level], effect.levels[effect.versus]
         return replace(found, level=found.levels.index(i), versus=found.levels.index(j))
@@ -105,7 +105,7 @@ def discrete(asked: Asked, rows: Rows) -> Effect:
     pairs = pair_of(asked, treatments, [coded[name] for name in asked.treatments])
     level, versus = (tuple(coded[n].levels[k] for n, k in zip(asked.treatments, side, strict=True)) for side in pairs)
     columns = {name: rows.variables[name].column for name in names}
-    origin = DiscreteOrigin(asked, Counts.of(coded), columns, level, versus, (rows.source.sha256,), rows.notes)
+    origin = DiscreteOrigin(asked, Counts.of(coded), columns, level, versus, (rows.digest,), rows.notes)
     return computed(origin)
 
 

@@ -64,7 +64,7 @@ def instrument(asked: Asked, rows: Rows, instruments: Sequence[str], controls: S
     design, matrix = design_of(asked, rows, controls, instruments)
     pair = chosen(asked, rows, design.treatments)
     origin = InstrumentOrigin(asked, design, matrix.mT @ matrix, pair, tuple(controls), tuple(instruments),
-                              (rows.source.sha256,), rows.notes)  # fmt: skip
+                              (rows.digest,), rows.notes)  # fmt: skip
     return computed(origin, sample_of(design, matrix, controls))
 
 

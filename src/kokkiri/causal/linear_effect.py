@@ -61,7 +61,7 @@ def matrix_of_new(
     for name in known:
         columns.must_have(name, "one of the variables of the effect")
     rows = columns.rows(tuple(known)).with_values((*asked.treatments, asked.outcome))
-    return design.of(rows), rows, columns.source.sha256
+    return design.of(rows), rows, columns.digest
 
 
 def linear(asked: Asked, rows: Rows, adjust: Sequence[str]) -> Effect:
@@ -71,7 +71,7 @@ def linear(asked: Asked, rows: Rows, adjust: Sequence[str]) -> Effect:
     asked = replace(asked, interact=tuple(dict.fromkeys((*asked.interact, *asked.given))))
     design, matrix = design_of(asked, rows, every)
     pair = chosen(asked, rows, design.treatments)
-    origin = LinearOrigin(asked, design, matrix.mT @ matrix, pair, tuple(adjust), (rows.source.sha256,), rows.notes)
+    origin = LinearOrigin(asked, design, matrix.mT @ matrix, pair, tuple(adjust), (rows.digest,), rows.notes)
     return computed(origin, sample_of(design, matrix, adjust))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from kokkiri.data import named
 from kokkiri.data.columns import Column, Kind, declared_kind, infer
 from kokkiri.data.core import Data, Source
+from kokkiri.data.digest import digest_of
 from kokkiri.data.frames import open_table
 from kokkiri.data.tables import ROW, Schema
 from kokkiri.errors import DataError, UsageError, nearest
@@ -99,12 +100,16 @@ def number_name(value: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Variables of the same N rows, where they came from, and what was noticed. tensors: inputs that are no columns."""
+    """Variables of the same N rows, where they came from, and what was noticed.
+
+    digest: of the rows, to know them again. tensors: inputs that are no columns.
+    """
 
     variables: Mapping[str, Variable]
     source: Source
     size: int
     notes: tuple[str, ...] = ()
+    digest: str = ""
     tensors: Mapping[str, Tensor] | None = None
 
     def take(self, keep: Tensor) -> Rows:
@@ -153,6 +158,7 @@ class Columns:
             what = named.load(what)
         found = _of_data(what) if isinstance(what, Data) else _of_table(what, kinds or {}, table, encoding)
         self._make, self.names, self.source, self.size, self.notes, self._tensors = found
+        self.digest = digest_of(what) if isinstance(what, Data) else self.source.sha256
         if not self.size:
             raise DataError(f"{self.source.name} has no rows", needs="rows to learn from", found="none",
                             fix="look at the file")  # fmt: skip
@@ -169,7 +175,7 @@ class Columns:
         wanted = list(dict.fromkeys(names))
         variables = {name: self._make(name) for name in wanted if name not in self._tensors}
         tensors = {name: self._tensors[name] for name in wanted if name in self._tensors}
-        return Rows(variables, self.source, self.size, self.notes, tensors or None)
+        return Rows(variables, self.source, self.size, self.notes, self.digest, tensors or None)
 
 
 def _of_table(what: Any, kinds: Mapping[str, str | Kind], table: str | None, encoding: str) -> Table:
