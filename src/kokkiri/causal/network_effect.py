@@ -43,23 +43,40 @@ class Networks:
 
     network, propensity: functions that make a network of so many outputs (any nn.Module), for the outcome and for the
     treatment; by default small ones that believe few inputs to matter. likelihood: of the outcome. folds, repetitions:
-    of the cross-fit. replicates: cross-fits under Dirichlet weights, which tell what errors remain. correction:
-    "one-step", "targeted" (the predictions themselves are moved), or "none" (whose intervals are too narrow).
+    of the cross-fit. replicates: how often all is repeated on drawn outcomes, which tells what errors remain. steps: of
+    training. correction: "one-step", "targeted" (the predictions themselves are moved), or "none" (whose intervals are
+    too narrow). What is None is left to `network_nuisances`.
     """
 
     network: Callable[[int], nn.Module] | None = None
     propensity: Callable[[int], nn.Module] | None = None
     likelihood: Likelihood | None = None
     folds: int | None = None
-    repetitions: int = 2
-    replicates: int = 2
-    steps: int = 500
+    repetitions: int | None = None
+    replicates: int | None = None
+    steps: int | None = None
     correction: str = "one-step"
 
     def __post_init__(self) -> None:
         if self.correction not in CORRECTIONS:
             raise UsageError(f"there is no correction '{self.correction}'", needs=joined([*CORRECTIONS]),
                              found=repr(self.correction), fix='correction="one-step"')  # fmt: skip
+
+    def fit(self, x: Tensor, t: Tensor, y: Tensor, levels: int, seed: int, **more: Any) -> CrossFit:
+        """Nuisances with these settings; `more` goes before them."""
+        wanted = {name: getattr(self, name) for name in ("folds", "repetitions", "replicates", "steps")}
+        given = {name: value for name, value in wanted.items() if value is not None} | more
+        return network_nuisances(
+            x,
+            t,
+            y,
+            self.likelihood,
+            levels=levels,
+            network=self.network,
+            propensity=self.propensity,
+            seed=seed,
+            **given,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +114,9 @@ class NetworkOrigin:
             t, y, w = (at(v, r) for v in given[:3])
             x = self.x if given.extra is None else torch.cat([self.x, at(given.extra, r).to(self.x)[:, None]], 1)
             kept = w > 0
-            fit = network_nuisances(
-                x[kept], t[kept], y[kept], self.method.likelihood, levels=self.levels, network=self.method.network,
-                propensity=self.method.propensity, folds=self.method.folds, repetitions=1, replicates=0,
-                weight=w[kept], steps=self.method.steps, seed=self.seed + 1 + r,
-            ).nuisances  # fmt: skip
+            fit = self.method.fit(
+                x[kept], t[kept], y[kept], self.levels, self.seed + 1 + r, repetitions=1, replicates=0, weight=w[kept]
+            ).nuisances
             rows = parts(fit.t[None], fit.y[None], fit.outcome[None], fit.propensity[None], self.level, self.versus,
                          self.whom, self.floor)  # fmt: skip
             found.append(estimates(rows, w[kept][None].double()))
@@ -114,7 +129,8 @@ def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) 
     outcome = rows.variables[asked.outcome]
     y = worth_of(outcome, outcome.column, asked.event)
     x, names = _inputs(rows, adjust)
-    crossfit = None if x is None else _crossfit(method, x, t, y, len(levels), asked.seed)
+    more = {} if method.correction == "one-step" else {"replicates": 0}
+    crossfit = None if x is None else method.fit(x, t, y, len(levels), asked.seed, **more)
     nuisances = _means(t, y, len(levels)) if crossfit is None else crossfit.nuisances
     whom: Kind = "average" if asked.whom == "average" else ("level", level if asked.whom == "treated" else version)
     draw = _drawer(method, asked.seed)
@@ -189,14 +205,6 @@ def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor | None, tuple[str
         return fit_tensor(raw)({"x": raw}), ()  # pixels have no names
     covariates, x = encoded(rows, adjust)
     return (x, covariates.names) if covariates.names else (None, ())
-
-
-def _crossfit(method: Networks, x: Tensor, t: Tensor, y: Tensor, levels: int, seed: int) -> CrossFit:
-    return network_nuisances(
-        x, t, y, method.likelihood, levels=levels, network=method.network, propensity=method.propensity,
-        folds=method.folds, repetitions=method.repetitions,
-        replicates=method.replicates if method.correction == "one-step" else 0, steps=method.steps, seed=seed,
-    )  # fmt: skip
 
 
 def _drawer(method: Networks, seed: int) -> Callable[[Nuisances, Kind], Tensor]:

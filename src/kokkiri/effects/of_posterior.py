@@ -19,7 +19,6 @@ from kokkiri.causal.covariates import encoded
 from kokkiri.causal.design import label, worth_of
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.network_effect import DRAWS, Networks, seen_draws, told
-from kokkiri.causal.networks import network_nuisances
 from kokkiri.causal.quantities import Curve, Group, Sample
 from kokkiri.causal.variables import Rows, Variable
 from kokkiri.data.columns import Column, Kind
@@ -129,11 +128,7 @@ def _levels(
     if not covariates.names:
         raise Unsupported("the model looks at nothing but the treatment", needs="other inputs", found=v.name,
                           fix='kk.do on the data, with adjust=""')  # fmt: skip
-    crossfit = network_nuisances(
-        x, coded.codes, y, method.likelihood, levels=len(coded.levels), network=method.network,
-        propensity=method.propensity, folds=method.folds, repetitions=1, replicates=0, steps=method.steps,
-        seed=asked.seed,
-    )  # fmt: skip
+    crossfit = method.fit(x, coded.codes, y, len(coded.levels), asked.seed, repetitions=1, replicates=0)
     nuisances = crossfit.nuisances._replace(outcome=mu.mean(0), outcome_draws=None, propensity_draws=None)
     crossfit = replace(crossfit, nuisances=nuisances, outcome={"the posterior": 1.0})
     whom: Whom = "average" if asked.whom == "average" else ("level", i if asked.whom == "treated" else j)
