@@ -101,7 +101,7 @@ def network_nuisances(
     if not 2 <= folds <= max(2, min(fewest, n // 2)):
         folds = max(2, min(folds, fewest))
     inputs = steep(x) if x.ndim == 2 else x
-    learners = _learners(x, n, steps, network)
+    learners = learners_of(x, n, steps, network)
     task = _Task(x, inputs, levels, folds, learners, learner("network", propensity, x, n, steps), weight, groups)
     made, treated = _once(task, t, y, likelihood, repetitions, seed)
     least = least_propensity(n)
@@ -193,7 +193,8 @@ def learner(name: str, make: Callable[[int], nn.Module] | None, x: Tensor, n: in
     return Learner(name, make, Cauchy(scales, precision=20.0, spread=3.0), steps, batch, 0.15)
 
 
-def _learners(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Module] | None) -> list[Learner]:
+def learners_of(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Module] | None = None) -> list[Learner]:
+    """The candidates for an outcome: a network, and a line where the inputs are few."""
     found = [learner("network", network, x, n, steps)]
     if x.ndim == 2 and x.shape[1] <= n / 5:
         width = x.shape[1]

@@ -23,7 +23,8 @@ GUESS = 2  # folds of a quick look for the noise
 class Outcomes(NamedTuple):
     """mean: (1 + B, K, n), the whole sets together and each replicate. features: (M, F, n, K C) what the mixture says
     of every row, on the scale of the network's outputs. hidden: (F, n, D). weights: of the candidates.
-    noise: root mean square out of fold, in the units of y. fold: (n,) of the first set.
+    noise: root mean square out of fold, in the units of y. fold: (n,) of the first set. parts: what can
+    predict other inputs.
     """
 
     mean: Tensor
@@ -32,6 +33,29 @@ class Outcomes(NamedTuple):
     weights: dict[str, float]
     noise: float
     fold: Tensor
+    parts: tuple[Part, ...] = ()
+    units: tuple[float, float] = (0.0, 1.0)
+
+    def at(self, x: Tensor, inputs: Tensor, sets: Sets) -> Tensor:
+        """(K, n) means at other inputs of the same rows, each by the replicas that have not seen the row."""
+        total = torch.zeros(self.mean.shape[1:], dtype=torch.float64)
+        for weight, arms, herd, raw in self.parts:
+            seen = x if raw else inputs
+            for m in range(sets.whole):
+                for f in range(sets.folds):
+                    rows, r = sets.fold[m] == f, m * sets.folds + f
+                    found = _bound(arms, herd, r).mean(herd[r](seen[rows]))[0]
+                    total[:, rows] += weight / sets.whole * found
+        return total * self.units[1] + self.units[0]
+
+
+class Part(NamedTuple):
+    """A candidate that is in the mixture: its weight, likelihood, replicas of the whole sets, and which inputs."""
+
+    weight: float
+    arms: Arms
+    herd: Herd
+    raw: bool
 
 
 @dataclass(frozen=True)
@@ -89,10 +113,11 @@ def outcomes(
         again = [pi[one.name] * _means(arms[one.name], fitted[one.name][1], rest) for one in used]
         mean = torch.cat([mean, torch.stack(again).sum(0)])
     found = mean * units.scale + units.shift
+    parts = tuple(Part(pi[one.name], arms[one.name], fitted[one.name][0].herd, one.raw) for one in used)
     last = order[-1]
     phi = hidden(fitted[last.name][0].herd[list(range(sets.folds))], x if last.raw else inputs)
     rms = float((y - found[0].gather(0, t[None])[0]).square().mean().sqrt())
-    return Outcomes(found, features, phi, pi, rms, sets.fold[0])
+    return Outcomes(found, features, phi, pi, rms, sets.fold[0], parts, (units.shift, units.scale))
 
 
 def drawn(likelihood: Likelihood, mean: Tensor, noise: float, y: Tensor, rng: torch.Generator) -> Tensor:
