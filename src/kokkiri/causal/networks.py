@@ -161,7 +161,8 @@ def _again(
     t = (uniform > found.propensity.cumsum(0)).sum(0).clamp(max=task.levels - 1)
     if int(torch.bincount(t, minlength=task.levels).min()) < task.folds:
         t = found.t  # a level that hardly anybody has would be lost
-    y = drawn(likelihood, found.outcome.gather(0, t[None])[0], made.noise, found.y, rng)
+    rest = found.y - found.outcome.gather(0, found.t[None])[0]
+    y = drawn(likelihood, found.outcome.gather(0, t[None])[0], made.noise, rest, rng)
     again, treatment = _once(task, t, y, likelihood, 1, seed, (made, treated))
     return again.mean[0], treatment.probability[0]
 

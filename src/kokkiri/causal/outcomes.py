@@ -14,6 +14,7 @@ from kokkiri.causal.arms import Arms
 from kokkiri.causal.crossfit import ROWS, Fitted, Learner, Rows, Sets, crossfit
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Bernoulli, Gaussian
+from kokkiri.numerics.random import philox
 from kokkiri.numerics.stacking import stacking
 from kokkiri.types import Likelihood
 
@@ -120,19 +121,25 @@ def outcomes(
     return Outcomes(found, features, phi, pi, rms, sets.fold[0], parts, (units.shift, units.scale))
 
 
-def drawn(likelihood: Likelihood, mean: Tensor, noise: float, y: Tensor, rng: torch.Generator) -> Tensor:
-    """(n,) outcomes with these means: of the likelihood where it is known by its mean, else with the rows' residuals.
+def drawn(likelihood: Likelihood, mean: Tensor, noise: float, residual: Tensor, rng: torch.Generator) -> Tensor:
+    """(n,) outcomes with these means: normal, 0 or 1, counts spread as the rows' were, or with the rows' residuals.
 
-    Residuals are drawn with either sign (the wild bootstrap of Wu 1986), so that noise is where it was.
+    noise, residual (n,): out of fold. Residuals get either sign (the wild bootstrap of Wu 1986), so that noise is where
+    it was; counts are Poisson with a gamma distributed rate whose variance makes up for what Poisson's does not.
     """
     if isinstance(likelihood, Gaussian):
         return mean + noise * torch.randn(len(mean), generator=rng, dtype=torch.float64)
     if isinstance(likelihood, Bernoulli):
         return (torch.rand(len(mean), generator=rng, dtype=torch.float64) < mean).double()
     if likelihood.discrete:
-        return torch.poisson(mean.clamp(min=0.0), generator=rng)
-    sign = 2.0 * torch.randint(2, (len(mean),), generator=rng).double() - 1
-    return mean + sign * (y - y.mean()).abs().clamp(max=3 * noise) * noise / y.std()
+        rate = mean.clamp(min=1e-6)
+        more = float((residual.square() - rate).sum() / rate.square().sum())
+        if more > 1e-3:
+            number = int(torch.randint(2**62, (1,), generator=rng))
+            gamma = philox(number, "rates").gamma(1 / more, size=len(rate))
+            rate = rate * more * torch.from_numpy(gamma)
+        return torch.poisson(rate, generator=rng)
+    return mean + residual * (2.0 * torch.randint(2, (len(mean),), generator=rng).double() - 1)
 
 
 def hidden(herd: Herd, x: Tensor) -> Tensor:
