@@ -223,7 +223,8 @@ def stale(seed):
     nothing = torch.zeros(1, 2, len(rows.outcome), dtype=torch.float64)
 
     def weighting(given):
-        return estimates(parts(given.treatment, given.outcome, nothing, old, 1, 0), given.weight)
+        found = estimates(parts(given.treatment, given.outcome, nothing, old, 1, 0), given.weight)
+        return found if given.extra is None else Estimates(*(v.expand(len(given.extra)) for v in found))
 
     return judged(weighting, rows, seed)
 
@@ -258,7 +259,17 @@ def uncorrected(seed):
     return effect_of(*columns(500, 5, seed), method, seed).refute(seed=seed)
 
 
+def straight(seed):
+    """A straight line where the covariate acts by its square, on treatment and outcome."""
+    rng = philox(seed, "straight")
+    a = rng.normal(size=500)
+    t = (rng.random(500) < 1 / (1 + np.exp(1 - a**2))).astype(int)
+    data = {"a": a, "t": t, "y": a**2 + t + rng.normal(size=500)}
+    return kk.do(data, {"t": 1}, versus={"t": 0}, outcome="y", adjust="a", method="linear").refute(seed=seed)
+
+
 WRONG = {
+    "straight line where the cause is bent": (50, straight),
     "propensity of another treatment (stale)": (50, stale),
     "adjustment that sees nothing": (50, blind),
     "estimate that noise moves": (50, nervous),

@@ -158,6 +158,19 @@ def test_an_adjustment_that_adjusts_for_too_little_is_seen_by_the_dummy_outcome(
     assert "do not trust" in judged.verdict
 
 
+def test_a_straight_line_where_the_cause_is_bent_is_seen_by_the_dummy_outcome():
+    rng = philox(3, "bent")
+    a = rng.normal(size=500)
+    t = (rng.random(500) < 1 / (1 + np.exp(1 - a**2))).astype(int)
+    data = {"a": a, "square": a**2, "t": t, "y": a**2 + t + rng.normal(size=500)}
+    ask = lambda adjust: do(data, {"t": 1}, versus={"t": 0}, outcome="y", adjust=adjust, method="linear")
+    wrong, right = ask(("a",)), ask(("a", "square"))
+    assert wrong.interval()[0] > 1.5  # where the effect is 1
+    assert [line.refuter for line in wrong.refute().lines if line.convicted] == ["dummy"]
+    assert right.interval()[0] < 1.0 < right.interval()[1]
+    assert not right.refute().convicted
+
+
 def test_an_estimator_that_noise_can_move_is_convicted_by_the_random_cause():
     solver, rows, found = heads(300)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from kokkiri.causal.solvers import bent
 from kokkiri.numerics.heads import Replicates, freeze, precisions, solve
 from kokkiri.numerics.random import permutation
 
@@ -55,7 +56,7 @@ def ground_of(effect: Effect) -> Ground | str:
     if kind != "back-door" or effect.method == "instrument" or sample.t.is_floating_point():
         return bare
     levels = len(effect.levels)
-    return cells(bare, levels) if effect.method == "discrete" else linear(bare, levels)
+    return cells(bare, levels) if effect.method == "discrete" or not bare.names else linear(bare, levels)
 
 
 def cells(ground: Ground, levels: int, prior: float = 0.5) -> Ground:
@@ -71,12 +72,12 @@ def cells(ground: Ground, levels: int, prior: float = 0.5) -> Ground:
 
 
 def linear(ground: Ground, levels: int, seed: int = 0) -> Ground:
-    """Ridge and logistic regressions on the covariates, out of fold."""
+    """Ridge and logistic regressions on the covariates and their bends, out of fold."""
     n = len(ground.t)
     fold = permutation(n, seed, "folds of checks") % FOLDS
-    frozen = freeze(ground.x if ground.names else torch.zeros(n, 1), fold)
+    frozen = freeze(bent(ground.x) if ground.names else torch.zeros(n, 1), fold)
     given = Replicates(ground.t.long().unsqueeze(0), ground.y.unsqueeze(0), ground.weight.unsqueeze(0))
     prior = precisions(frozen, levels, ground.t.long(), ground.y, ground.weight)
     heads = solve(frozen, levels, given, prior)
     return ground._replace(outcome=heads.outcome[0], propensity=heads.propensity[0], fold=fold,
-                           how="linear and logistic regressions, out of fold")  # fmt: skip
+                           how="linear and logistic regressions on bent covariates, out of fold")  # fmt: skip

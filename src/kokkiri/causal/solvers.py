@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from kokkiri.causal.replicates import Table
-from kokkiri.numerics.heads import Frozen, Precisions, Replicates, freeze, precisions, solve
+from kokkiri.numerics.heads import Frozen, Precisions, Replicates, freeze, precisions, ridge_precision, solve
 from kokkiri.numerics.one_step import Estimates, estimates, parts
 
 AT_ONCE = 2**23  # numbers of one tensor
+_PAIRS = 8  # columns up to which their products count, too
 
 
 class Solver(Protocol):
@@ -148,13 +149,51 @@ class LinearSolver:
         return torch.nn.functional.one_hot(t.long(), self.levels)[..., 1:].double()
 
     def rows(self, treatment: Tensor, outcome: Tensor, weight: Tensor) -> Table:
-        """What replicates are made of, by least squares on covariates and treatment; expected is at its mean."""
+        """What replicates are made of, by a ridge regression on bent covariates (`bent`) and the treatment.
+
+        A dummy outcome that only straight lines made would be removed by straight lines; this one need not be.
+        """
+        y, root = outcome.double(), weight.double().sqrt().unsqueeze(1)
         own = self._coded(treatment)
-        columns, root = torch.cat([_ones_and(self.x), own], 1), weight.double().sqrt().unsqueeze(1)
-        beta = torch.linalg.pinv(columns * root) @ (outcome.double().unsqueeze(1) * root)
-        predicted = (columns @ beta).squeeze(1)
+        base, more = _ones_and(own) * root, bent(self.x)
+        away = lambda v: v - base @ (torch.linalg.pinv(base) @ v)  # what treatment and intercept do not say
+        rest, target = away(more * root), away((y * root[:, 0]).unsqueeze(1)).squeeze(1)
+        moment, gram = rest.mT @ target, rest.mT @ rest
+        if more.shape[1]:
+            wide = torch.nn.functional.pad(gram, (1, 0, 1, 0))
+            wide[0, 0] = weight.sum()
+            ridge = ridge_precision(wide, torch.nn.functional.pad(moment, (1, 0)), target.square().sum())
+            gram = gram + ridge * torch.eye(len(gram), dtype=gram.dtype)
+        curve = more @ torch.linalg.solve(gram, moment)
+        gamma = torch.linalg.pinv(base) @ ((y - curve).unsqueeze(1) * root)
         mean = (weight.double() @ own) / weight.sum()
-        return Table(treatment, outcome, weight, predicted - (own - mean) @ beta[-own.shape[1] :, 0], predicted)
+        level = curve + gamma[0] + mean @ gamma[1:, 0]
+        return Table(treatment, outcome, weight, level, level + (own - mean) @ gamma[1:, 0])
+
+
+def bent(x: Tensor) -> Tensor:
+    """(n, q) standardised columns: each of x, its bends at the quartiles where it has more than two values, and the
+    products of all pairs where there are few columns.
+
+    >>> bent(torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]], dtype=torch.float64)).shape
+    torch.Size([5, 4])
+    """
+    columns = [x]
+    for i in range(x.shape[1]):
+        column = x[:, i]
+        if len(column.unique()) > 2:
+            quartiles = torch.quantile(column[: 2**20], torch.tensor([0.25, 0.5, 0.75], dtype=x.dtype))
+            columns.append((column.unsqueeze(1) - quartiles).clamp(min=0.0))
+    if x.shape[1] <= _PAIRS:
+        i, j = torch.triu_indices(x.shape[1], x.shape[1], 1)
+        columns.append(x[:, i] * x[:, j])
+    every = torch.cat(columns, 1)
+    if not every.shape[1]:
+        return every
+    every = every - every.mean(0)
+    sd = every.std(0, correction=0)
+    alive = sd > 1e-9 * (1e-30 + sd.max())
+    return every[:, alive] / sd[alive]
 
 
 def _ones_and(x: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def precisions(frozen: Frozen, levels: int, treatment: Tensor, outcome: Tensor, 
     few = permutation(len(treatment), 0, "rows for evidence")[:_ENOUGH]  # a prior's precision is not per row
     less = Replicates(given.treatment[:, few], given.outcome[:, few], given.weight[:, few])
     fewer = Frozen(frozen.features[:, few], frozen.fold[few])
-    return Precisions(_ridge_evidence(gram, moment, square), _logistic_evidence(fewer, levels, less))
+    return Precisions(ridge_precision(gram, moment, square), _logistic_evidence(fewer, levels, less))
 
 
 # -- outcomes ----------------------------------------------------------------------------------------------------------
@@ -109,8 +109,11 @@ def _had(treatment: Tensor, levels: int) -> Tensor:
     return one_hot(treatment.long(), levels).movedim(-1, -2).double()
 
 
-def _ridge_evidence(gram: Tensor, moment: Tensor, square: Tensor) -> Tensor:
-    """(F, K) precisions where the evidence of a ridge regression with a flat intercept is greatest."""
+def ridge_precision(gram: Tensor, moment: Tensor, square: Tensor) -> Tensor:
+    """(...) precisions, in units of the noise's, where the evidence of a ridge regression is greatest.
+
+    gram: (..., D, D), moment: (..., D), square: (...), weighted sums of φ φᵀ, φ y and y², φ₀ = 1, whose weight is flat.
+    """
     n = gram[..., 0, 0]
     mean, total = gram[..., 1:, 0] / n.unsqueeze(-1), moment[..., 0]
     centred = gram[..., 1:, 1:] - n[..., None, None] * mean.unsqueeze(-1) * mean.unsqueeze(-2)
