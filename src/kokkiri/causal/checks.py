@@ -84,7 +84,7 @@ def refute(
         rows = solver.rows()
         must_have_rows(rows, effect.level, effect.versus)
         return refuted(solver, rows, estimate=centre, sd=spread, method="the formula on tables of counts", **options)
-    if effect.method in {"linear", "instrument"}:
+    if effect.method in {"linear", "instrument", "means"}:
         return _linear(effect, ground, centre, spread, options)
     return _networks(effect, ground, centre, spread, options, full)
 
@@ -99,7 +99,7 @@ def _linear(effect: Effect, ground: Ground, centre: float, spread: float, option
     rows = solver.rows(ground.t, ground.y, ground.weight)
     if levels:
         must_have_rows(rows, effect.level, effect.versus)
-    if effect.method == "linear":
+    if effect.method != "instrument":
         return refuted(solver, rows, estimate=centre, sd=spread, method="least squares", **options)
     return refuted(solver, rows, estimate=centre, sd=spread, method="two stages", moments=effect.moments,
                    skipped={"placebo": NO_PLACEBO}, **options)  # fmt: skip

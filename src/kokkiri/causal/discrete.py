@@ -58,7 +58,8 @@ class DiscreteOrigin:
         origin = replace(self, counts=both, sources=(*self.sources, columns.digest), notes=rows.notes)
         found = computed(origin)
         i, j = effect.levels[effect.level], effect.levels[effect.versus]
-        return replace(found, level=found.levels.index(i), versus=found.levels.index(j))
+        level, versus = found.levels.index(i), found.levels.index(j)
+        return replace(found, level=level, versus=versus, warnings=(*rows.lost, *found.warnings))
 
 
 def _coded_alike(variable: Variable, known: Column) -> Coded:

@@ -43,7 +43,7 @@ def text(effect: Effect, level: float = 0.95) -> str:
 
 def checked(effect: Effect) -> list[tuple[str, Any]]:
     """Overlap and balance, where something was adjusted for by weights or could have been."""
-    if effect.sample is None or effect.instruments or not (effect.sample.names or effect.origin is not None):
+    if effect.sample is None or effect.instruments or not (effect.sample.names or effect.nuisances is not None):
         return []
     both = [("overlap", effect.overlap), ("balance", effect.balance if effect.sample.names else None)]
     return [(name, found) for name, found in both if found is not None]
@@ -142,7 +142,9 @@ def formula(effect: Effect) -> str:
     query = probability([effect.outcome], (), effect.treatments)
     inner = probability([effect.outcome], [*effect.treatments, *effect.adjust])
     z = effect.adjust
-    return f"{unicode(query)} = {unicode(total(z, product(inner, probability(z))) if z else inner)}"
+    found = total(z, product(inner, probability(z))) if z else inner
+    order = (*z, *effect.treatments, effect.outcome)
+    return f"{unicode(query, order)} = {unicode(found, order)}"
 
 
 def right(effect: Effect) -> str:

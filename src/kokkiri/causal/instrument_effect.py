@@ -45,6 +45,7 @@ class InstrumentOrigin:
         matrix, rows, sha256 = matrix_of_new(self.design, self.asked, self.sources, new, force=force)
         origin = replace(self, gram=self.gram + matrix.mT @ matrix, sources=(*self.sources, sha256), notes=rows.notes)
         found = computed(origin, joined(effect.sample, sample_of(self.design, matrix, self.controls)))
+        found = replace(found, warnings=(*rows.lost, *found.warnings))
         if found.levels == effect.levels:
             return replace(found, level=effect.level, versus=effect.versus)
         return found

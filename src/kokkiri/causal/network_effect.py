@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kokkiri.causal.asked import Asked, pair_of
+from kokkiri.causal.asked import Asked
 from kokkiri.causal.covariates import encoded
-from kokkiri.causal.design import label, worth_of
+from kokkiri.causal.design import worth_of
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.networks import CrossFit, network_nuisances
 from kokkiri.causal.quantities import Group, Sample
+from kokkiri.causal.settings import settings_of
 from kokkiri.causal.solvers import how_many
-from kokkiri.causal.variables import Coded, Rows
+from kokkiri.causal.variables import Rows
 from kokkiri.data.encoders import fit_tensor
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.numerics.effects import Kind, Nuisances, dirichlet, plug_in, posterior
@@ -34,6 +35,7 @@ from kokkiri.types import Likelihood
 DRAWS = 4000
 FAR = 2.0  # posterior standard deviations between plug-in and correction, from which on neither is to be trusted
 SURE = 0.7  # slope of the propensity's calibration below which it was too sure of itself
+FEW = 10  # rows of a level below which nothing is learnt of it
 CORRECTIONS = ("one-step", "targeted", "none")
 
 
@@ -125,22 +127,23 @@ class NetworkOrigin:
 
 def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> Effect:
     """The posterior of the effect by networks."""
-    levels, t, level, version = _treatment(asked, rows)
+    levels, t, level, version = settings_of(asked, rows)
+    _must_suffice(t, levels)
     outcome = rows.variables[asked.outcome]
     y = worth_of(outcome, outcome.column, asked.event)
     x, names = _inputs(rows, adjust)
     more = {} if method.correction == "one-step" else {"replicates": 0}
-    crossfit = None if x is None else method.fit(x, t, y, len(levels), asked.seed, **more)
-    nuisances = _means(t, y, len(levels)) if crossfit is None else crossfit.nuisances
+    crossfit = method.fit(x, t, y, len(levels), asked.seed, **more)
+    nuisances = crossfit.nuisances
     whom: Kind = "average" if asked.whom == "average" else ("level", level if asked.whom == "treated" else version)
     draw = _drawer(method, asked.seed)
     means, plugin = draw(nuisances, whom), plug_in(nuisances, whom)
     groups = _groups(asked, rows, nuisances, draw)
-    sample = Sample(t, y, torch.empty(len(t), 0) if x is None or x.ndim > 2 else x, names)
+    sample = Sample(t, y, torch.empty(len(t), 0) if x.ndim > 2 else x, names)
     warnings, notes, facts = told(crossfit, means, plugin, level, version, method)
-    origin = None if x is None or crossfit is None else NetworkOrigin(
+    origin = NetworkOrigin(
         x, crossfit.features, level, version, len(levels), asked.whom, method, asked.seed, crossfit.least
-    )  # fmt: skip
+    )
     return Effect(
         treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=levels, level=level,
         versus=version, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
@@ -151,48 +154,8 @@ def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) 
     )  # fmt: skip
 
 
-def _treatment(asked: Asked, rows: Rows) -> tuple[tuple[str, ...], Tensor, int, int]:
-    """Names of all settings, (n,) numbers of the rows' own, and the two that are compared."""
-    variables = [rows.variables[name] for name in asked.treatments]
-    coded = [v.coded() for v in variables]
-    for v, c in zip(variables, coded, strict=True):
-        if c is None:
-            raise Unsupported(
-                f"the treatment '{v.name}' has too many values for levels", needs="a treatment with levels",
-                found=v.column.reason, fix="--method linear, for a straight dose-response line",
-            )  # fmt: skip
-    known: list[Coded] = [c for c in coded if c is not None]
-    i, j = pair_of(asked, variables, known)
-    t = torch.zeros(rows.size, dtype=torch.int64)
-    number = lambda places: _number(places, [len(c.levels) for c in known])
-    for c in known:
-        t = t * len(c.levels) + c.codes
-    all_levels = [()]
-    for c in known:
-        all_levels = [(*setting, name) for setting in all_levels for name in c.levels]
-    there = t.unique()
-    kept = [k for k in range(len(all_levels)) if bool((there == k).any())]
-    for side in (i, j):
-        if number(side) not in kept:
-            raise DataError(
-                f"no row has {label(asked.treatments, all_levels[number(side)])}", needs="rows of both settings",
-                found="none", fix="compare settings that occur",
-            )  # fmt: skip
-    place = torch.full((len(all_levels),), -1)
-    place[kept] = torch.arange(len(kept))
-    names = tuple(label(asked.treatments, all_levels[k]) for k in kept)
-    return names, place[t], kept.index(number(i)), kept.index(number(j))
-
-
-def _number(places: Sequence[int], sizes: Sequence[int]) -> int:
-    out = 0
-    for k, size in zip(places, sizes, strict=True):
-        out = out * size + k
-    return out
-
-
-def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """What the networks are given, and names of its columns; None where nothing is adjusted for."""
+def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """What the networks are given, and names of its columns."""
     tensors = [name for name in adjust if rows.tensors and name in rows.tensors]
     if tensors and rows.tensors is not None:
         if len(tensors) < len(adjust):
@@ -204,7 +167,23 @@ def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor | None, tuple[str
         raw = raw.float() if raw.dtype == torch.uint8 else raw
         return fit_tensor(raw)({"x": raw}), ()  # pixels have no names
     covariates, x = encoded(rows, adjust)
-    return (x, covariates.names) if covariates.names else (None, ())
+    if not covariates.names:
+        raise DataError(
+            "nothing that is adjusted for varies", needs="a column with two values",
+            found=joined(list(adjust)) or "nothing", fix="method='means', where the treatment was drawn by lot",
+        )  # fmt: skip
+    return x, covariates.names
+
+
+def _must_suffice(t: Tensor, levels: Sequence[str]) -> None:
+    """An error where a level has hardly any rows."""
+    counts = torch.bincount(t, minlength=len(levels))
+    few = int(counts.argmin())
+    if int(counts[few]) < FEW:
+        raise DataError(
+            f"there are too few rows with {levels[few]} for networks", needs=f"{FEW} rows of each level",
+            found=f"{int(counts[few])} of {len(t):,}", fix="--method linear, or leave those rows out",
+        )  # fmt: skip
 
 
 def _drawer(method: Networks, seed: int) -> Callable[[Nuisances, Kind], Tensor]:
@@ -223,14 +202,6 @@ def _uncorrected(nuisances: Nuisances, whom: Kind, seed: int) -> Tensor:
         for w in dirichlet(len(nuisances.t), DRAWS // 4, seed, nuisances.weight).split(100)
     ]
     return torch.cat(out)
-
-
-def _means(t: Tensor, y: Tensor, levels: int) -> Nuisances:
-    """Where nothing is adjusted for: the mean of each level, and its share."""
-    had = torch.nn.functional.one_hot(t, levels).double()
-    mean = _seen_means(t, y, levels)
-    shape = (levels, len(t))
-    return Nuisances(t, y, None, torch.zeros_like(t), mean[:, None].expand(shape), had.mean(0)[:, None].expand(shape))
 
 
 def _seen_means(t: Tensor, y: Tensor, levels: int) -> Tensor:
@@ -273,9 +244,7 @@ def _groups(
     return tuple(out)
 
 
-def _exact(crossfit: CrossFit | None, method: Networks) -> str:
-    if crossfit is None:
-        return "approximate: the Bayesian bootstrap of the levels' means"
+def _exact(crossfit: CrossFit, method: Networks) -> str:
     facts = crossfit.facts
     how = {"one-step": "one-step correction and Bayesian bootstrap", "targeted": "targeted predictions, bootstrapped",
            "none": "no correction, only rows are drawn anew: too narrow"}[method.correction]  # fmt: skip
@@ -284,11 +253,9 @@ def _exact(crossfit: CrossFit | None, method: Networks) -> str:
 
 
 def told(
-    crossfit: CrossFit | None, means: Tensor, plugin: Tensor, level: int, versus: int, method: Networks
+    crossfit: CrossFit, means: Tensor, plugin: Tensor, level: int, versus: int, method: Networks
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
     """Warnings, notes and facts of a cross-fit."""
-    if crossfit is None:
-        return (), (), {}
     draws = means[:, level] - means[:, versus]
     gap = float(plugin[level] - plugin[versus]) - float(draws.mean())
     spread = float(draws.std())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from kokkiri.data.columns import Column, Kind, declared_kind, infer
 from kokkiri.data.core import Data, Source
 from kokkiri.data.digest import digest_of
 from kokkiri.data.frames import open_table
+from kokkiri.data.sources import SQL
 from kokkiri.data.tables import ROW, Schema
 from kokkiri.errors import DataError, UsageError, nearest
 from kokkiri.phrases import count, joined
@@ -102,7 +104,8 @@ def number_name(value: float) -> str:
 class Rows:
     """Variables of the same N rows, where they came from, and what was noticed.
 
-    digest: of the rows, to know them again. tensors: inputs that are no columns.
+    digest: of the rows, to know them again. tensors: inputs that are no columns. lost: what is to be said of rows that
+    were left out.
     """
 
     variables: Mapping[str, Variable]
@@ -111,6 +114,7 @@ class Rows:
     notes: tuple[str, ...] = ()
     digest: str = ""
     tensors: Mapping[str, Tensor] | None = None
+    lost: tuple[str, ...] = ()
 
     def take(self, keep: Tensor) -> Rows:
         """Only the rows where `keep` holds."""
@@ -119,7 +123,7 @@ class Rows:
         return replace(self, variables=variables, size=int(keep.sum()), tensors=tensors)
 
     def with_values(self, names: Sequence[str]) -> Rows:
-        """The rows in which none of these is missing, with a note on those that are left out."""
+        """The rows in which none of these is missing; `lost` says how many others there are."""
         keep = torch.ones(self.size, dtype=torch.bool)
         notes = []
         for name in names:
@@ -132,7 +136,7 @@ class Rows:
                 notes.append(f"{count(n, 'row')} without a value of '{name}' left out: right only if what is missing "
                              "has nothing to do with the outcome")  # fmt: skip
             keep &= ~gone
-        return self if not notes else replace(self.take(keep), notes=(*self.notes, *notes))
+        return self if not notes else replace(self.take(keep), lost=(*self.lost, *notes))
 
 
 Table = tuple[Callable[[str], Variable], tuple[str, ...], Source, int, tuple[str, ...], dict[str, Tensor]]
@@ -154,8 +158,8 @@ class Columns:
         table: str | None = None,
         encoding: str = "utf-8",
     ) -> None:
-        if isinstance(what, str) and what in {d.name for d in named.DATA_SETS}:
-            what = named.load(what)
+        if isinstance(what, str):
+            what = _named(what)
         found = _of_data(what) if isinstance(what, Data) else _of_table(what, kinds or {}, table, encoding)
         self._make, self.names, self.source, self.size, self.notes, self._tensors = found
         self.digest = digest_of(what) if isinstance(what, Data) else self.source.sha256
@@ -176,6 +180,21 @@ class Columns:
         variables = {name: self._make(name) for name in wanted if name not in self._tensors}
         tensors = {name: self._tensors[name] for name in wanted if name in self._tensors}
         return Rows(variables, self.source, self.size, self.notes, self.digest, tensors or None)
+
+
+def _named(what: str) -> Any:
+    """A data set by its name, or the text as it is; an error for a word that is neither a name nor a file."""
+    names = [d.name for d in named.DATA_SETS]
+    if what in names and not Path(what).is_file():
+        return named.load(what)
+    path = Path(what) if len(what) < 256 else Path()
+    if SQL.match(what) or path.exists() or path.suffix or path.name != what:
+        return what
+    there = sorted(p.name for p in Path().iterdir() if not p.name.startswith("."))
+    raise DataError(
+        f"there is no data set and no file '{what}'", needs="a named data set, or a file that exists",
+        found=f"{len(names)} data sets, {len(there):,} names in this folder", fix=nearest(what, [*names, *there]),
+    )  # fmt: skip
 
 
 def _of_table(what: Any, kinds: Mapping[str, str | Kind], table: str | None, encoding: str) -> Table:

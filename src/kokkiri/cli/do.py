@@ -74,7 +74,7 @@ class Do:
 
         path = _out(self.out)
         must_be_level(self.level)
-        treatment, versus = _settings(self.treatment, self.set, self.versus)
+        treatment, versus = _settings(self.treatment or _treatment_of(self.data), self.set, self.versus)
         effect = do(
             self.data, treatment, versus=versus, outcome=_outcome(self.outcome), graph=self.graph,
             adjust=None if self.adjust is None else _names(self.adjust), estimand=_estimand(self.estimand),
@@ -104,6 +104,13 @@ def _out(out: str | None) -> Path | None:
         raise UsageError(f"--out {out} names no report and no picture", needs="a file whose name ends in .html or .svg",
                          found=out, fix=f"--out {Path(out).stem or 'effect'}.html")  # fmt: skip
     return None if out is None else Path(out)
+
+
+def _treatment_of(data: str) -> str | None:
+    """The treatment that a named data set brings along."""
+    from kokkiri.data.named import DATA_SETS
+
+    return next((d.treatment or None for d in DATA_SETS if d.name == data), None)
 
 
 def _names(text: str) -> tuple[str, ...]:

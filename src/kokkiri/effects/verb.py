@@ -16,6 +16,7 @@ from kokkiri.causal.graph import Graph, Names, as_names
 from kokkiri.causal.identify import identify
 from kokkiri.causal.instrument_effect import instrument
 from kokkiri.causal.linear_effect import linear
+from kokkiri.causal.means_effect import means
 from kokkiri.causal.network_effect import Networks, networks
 from kokkiri.causal.reading import graph_of
 from kokkiri.causal.variables import Columns, Rows
@@ -28,7 +29,8 @@ from kokkiri.phrases import joined
 from kokkiri.posteriors import Particles
 from kokkiri.verbs import rows_for
 
-METHODS = ("discrete", "linear", "instrument", "networks")
+NONE = 0.9  # share of rows with none like them, from which on nothing is compared
+METHODS = ("discrete", "means", "linear", "instrument", "networks")
 
 
 def do(
@@ -73,6 +75,9 @@ def do(
     """
     post, data, treatment = _parts(what)
     known = _named(data)
+    if known is not None and kinds:
+        raise UsageError(f"the data set '{known.name}' is read as it is", needs="a table of your own",
+                         found=f"--kind {joined(list(kinds))}", fix="leave --kind out")  # fmt: skip
     form = None if post is None else rows_for(post, data, table=table, encoding=encoding)
     columns = Columns(data if form is None else form, kinds=kinds, table=table, encoding=encoding)
     names, level, other = settings(treatment if treatment is not None else _treatment_of(known), versus)
@@ -92,6 +97,9 @@ def do(
                   interact=as_names(interact), prior=prior, seed=seed)  # fmt: skip
     for name in (*asked.instruments, *asked.interact, *asked.given):
         columns.must_have(name, "a variable")
+    if group in {*names, target}:
+        raise UsageError(f"'{group}' makes no groups of its own effect", needs="another column",
+                         found=f"group:{group}", fix="leave it out")  # fmt: skip
     options = method if isinstance(method, Networks) else Networks(network)
     method = "networks" if isinstance(method, Networks) or (network is not None and method is None) else method
     if method is not None and method not in METHODS:
@@ -116,7 +124,7 @@ def do(
     else:
         found = _estimated(asked, rows, method, options)
     facts = {"source": columns.source.name, "sha256": columns.source.sha256, **found.facts}
-    return replace(found, facts=facts)
+    return replace(found, facts=facts, warnings=(*rows.lost, *found.warnings))
 
 
 def _parts(what: tuple[Any, ...]) -> tuple[Particles | None, Any, Any]:
@@ -161,10 +169,17 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
             found=f"an effect that {kind} identifies", fix="leave the method out, or name instruments",
         )  # fmt: skip
     counted = kind != "back-door"
+    adjust = asked.adjust if asked.estimand is None else asked.estimand.adjustment
     if method is None:
         limit = CELLS if counted else min(CELLS, max(1, rows.size // ROWS_A_CELL))
         reason = why_not(asked, rows, limit)
-        method = "networks" if reason and not counted else "discrete"
+        alone = not adjust and not asked.group and asked.whom == "average" and not rows.tensors
+        method = "discrete" if counted or not reason else "means" if alone else "networks"
+    if method == "means":
+        if adjust or asked.group:
+            raise UsageError("means of levels adjust for nothing", needs="adjust=(), no groups", found=joined(
+                [*adjust, *asked.given]), fix="another method")  # fmt: skip
+        return means(asked, rows)
     if method == "discrete":
         return discrete(asked, rows)
     if counted:
@@ -172,11 +187,19 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
             f"{method} cannot compute this formula", needs="an effect that adjustment identifies", found=kind,
             fix="method='discrete', with numbers cut into categories",
         )  # fmt: skip
-    adjust = asked.adjust if asked.estimand is None else asked.estimand.adjustment
     if method == "linear":
         return linear(asked, rows, adjust)
     extra = asked.conditional.adjustment if asked.conditional is not None else ()
-    return networks(asked, rows, tuple(dict.fromkeys((*adjust, *extra, *asked.given))), settings_)
+    found = networks(asked, rows, tuple(dict.fromkeys((*adjust, *extra, *asked.given))), settings_)
+    overlap = found.overlap
+    if overlap is not None and overlap.beyond > NONE:
+        a, b = found.levels[found.level], found.levels[found.versus]
+        raise DataError(
+            "no overlap at all: what is adjusted for tells the treatment of every row",
+            needs=f"rows that are alike, with {a} and with {b}", found=overlap.verdict,
+            fix="adjust for less, if that is right; else these data say nothing about this effect",
+        )  # fmt: skip
+    return found
 
 
 def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, method: str | None) -> Asked:
