@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -63,6 +64,7 @@ def of_source(effect: Effect) -> str:
     name, more = str(effect.facts.get("source", "")), int(effect.facts.get("updates", 0))
     if name in {"", "arrays", "an array"}:
         return ""
+    name = PurePath(name).name or name  # of a file its name: the way to it may be longer than a line
     return f" of {name}" + (f" and {phrases.count(more, 'update')}" if more else "")
 
 
