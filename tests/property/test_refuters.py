@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kokkiri.causal.effect import Effect
+from kokkiri.causal.network_effect import Networks
 from kokkiri.causal.refute import refuted
 from kokkiri.causal.replicates import NAMES, Table, as_they_are, donors, replicates
 from kokkiri.causal.solvers import HeadsSolver, heads_solver
@@ -96,6 +97,24 @@ def test_at_most_one_right_estimate_in_twenty_is_convicted(make: Callable[..., E
     sets = 100
     guilty = sum(make(seed=seed + 1).refute(simulations=60, seed=seed).convicted for seed in range(sets))
     assert guilty / sets <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
+
+
+def test_networks_are_refuted_by_their_heads_and_by_training_anew():
+    few = Networks(folds=2, repetitions=1, replicates=0, steps=60)
+    effect = do(columns(300, 0), {"t": 1}, versus={"t": 0}, outcome="y", adjust=("a", "b"), method=few)
+    found = effect.refute(simulations=40, full=3)
+    assert not found.convicted, str(found)
+    assert "the networks' features" in found.method
+    assert len(found.gaps) == 5
+    by_name = {line.refuter: line for line in found.lines}
+    assert abs(found.base - effect.mean) < effect.sd
+    for name in ("placebo", "subset", "bootstrap"):
+        assert 0.5 < by_name[name].sd / by_name[name].spread < 1.5
+    placebo = by_name["placebo"]
+    assert float((placebo.full - placebo.draws[:3]).abs().max()) < 2.5 * effect.sd
+    for of in (effect.overlap, effect.balance, effect.sensitivity(draws=200)):
+        assert max(map(len, str(of).splitlines())) <= 80
+        ET.fromstring(of.picture())
 
 
 # -- wrong ones do not -------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from kokkiri.causal.replicates import NAMES, SHARE
 from kokkiri.causal.sensitivity import KINDS, Measure, Sensitivity
 from kokkiri.causal.solvers import LinearSolver, heads_solver
 from kokkiri.causal.table_solver import table_solver
-from kokkiri.errors import Unsupported
+from kokkiri.errors import Unsupported, UsageError
 
 if TYPE_CHECKING:
     from kokkiri.causal.effect import Effect
@@ -129,6 +129,7 @@ def sensitivity(effect: Effect, *, draws: int = measures.DRAWS, seed: int = 0) -
     """How strong a hidden common cause must be: E-value, robustness value, Λ, Γ, as far as they apply."""
     ground = ground_of(effect)
     centre = effect.effect.centre
+    draws = must_be_draws(draws, effect.rows)
     if isinstance(ground, str):
         return Sensitivity(centre, (), left_out=tuple((kind, ground) for kind in KINDS))
     sd = float(ground.y.std())
@@ -158,6 +159,14 @@ def sensitivity(effect: Effect, *, draws: int = measures.DRAWS, seed: int = 0) -
             found.append(pairs)
     adjusted = ground.names and (ground.propensity is not None or effect.law is not None)
     return Sensitivity(centre, tuple(found), bounds, measures.strongest(ground) if adjusted else None, tuple(left_out))
+
+
+def must_be_draws(draws: int, rows: int) -> int:
+    """An error for too few draws; fewer where there are very many rows, whose posterior is narrow."""
+    if draws < 100:
+        raise UsageError(f"draws={draws} says too little", needs="100 at least, to know the ends of an interval",
+                         found=str(draws), fix="draws=1000")  # fmt: skip
+    return max(200, min(draws, 50_000_000 // max(rows, 1))) if draws > 200 else draws
 
 
 def _arms(effect: Effect) -> tuple[str, str]:

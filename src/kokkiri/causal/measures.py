@@ -71,12 +71,23 @@ def of_scores(ground: Ground, draws: int, seed: int) -> Measure:
 
 def of_odds(ground: Ground, draws: int, seed: int) -> tuple[Measure, Bounds]:
     """Λ at which the sharp bound reaches zero, and the bounds by Λ."""
-    assert ground.outcome is not None
+    size = max(1, AT_ONCE // len(ground.y))
+    found = [_bounds(ground, factors, draws, seed) for factors in FACTORS.split(size)]
+    whole, drawn = (torch.cat(part, -1) for part in zip(*found, strict=True))
+    towards = lambda b: b[0] if float(whole[0, 0]) > 0 else -b[1]
+    low, high = torch.quantile(drawn[0], 0.025, dim=0), torch.quantile(drawn[1], 0.975, dim=0)
+    at, over = (marginal.crossing(towards(b), FACTORS) for b in (whole, drawn))
+    note = f"sharp bounds with {ground.how}" if ground.how else ""
+    return Measure("marginal", float(at), over, note), Bounds(FACTORS, whole[0], whole[1], low, high)
+
+
+def _bounds(ground: Ground, factors: Tensor, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Least and greatest effect for some factors: (2, L) for the rows as they are, (2, S, L) of the bootstrap."""
     assert ground.propensity is not None
     e, a, v = ground.propensity, ground.level, ground.versus
     had = [(ground.t == k).double() for k in (a, v)]
-    low_a, high_a = _level(ground, a)
-    low_v, high_v = _level(ground, v)
+    low_a, high_a = _level(ground, a, factors)
+    low_v, high_v = _level(ground, v, factors)
     if ground.whom == "average":
         least = marginal.average(low_a, e[a]) - marginal.average(high_v, e[v])
         greatest = marginal.average(high_a, e[a]) - marginal.average(low_v, e[v])
@@ -91,25 +102,21 @@ def of_odds(ground: Ground, draws: int, seed: int) -> tuple[Measure, Bounds]:
     def both(w: Tensor) -> Tensor:
         return torch.stack([w @ least.mT, w @ greatest.mT]) / (w @ below).unsqueeze(-1)
 
-    whole = both(ground.weight.unsqueeze(0))[:, 0]
-    drawn = torch.cat([both(w) for w in bootstrap_weights(ground.weight, draws, seed)], 1)
-    towards = lambda b: b[0] if float(whole[0, 0]) > 0 else -b[1]
-    low, high = torch.quantile(drawn[0], 0.025, dim=0), torch.quantile(drawn[1], 0.975, dim=0)
-    at, over = (marginal.crossing(towards(b), FACTORS) for b in (whole, drawn))
-    return Measure("marginal", float(at), over), Bounds(FACTORS, whole[0], whole[1], low, high)
+    drawn = [both(w) for w in bootstrap_weights(ground.weight, draws, seed)]
+    return both(ground.weight.unsqueeze(0))[:, 0], torch.cat(drawn, 1)
 
 
-def _level(ground: Ground, k: int) -> tuple[marginal.Bounded, marginal.Bounded]:
+def _level(ground: Ground, k: int, factors: Tensor) -> tuple[marginal.Bounded, marginal.Bounded]:
     assert ground.outcome is not None
     mu, had = ground.outcome[k], ground.t == k
     if ground.event:
         inside = mu.clamp(0.0, 1.0)
-        above, other = marginal.event_tails(inside, FACTORS), marginal.event_tails(1 - inside, FACTORS)
+        above, other = marginal.event_tails(inside, factors), marginal.event_tails(1 - inside, factors)
         below = marginal.Tail(other.quantile - 1, other.expected - 1)
     else:
         rest, w = (ground.y - mu)[had], ground.weight[had]
-        above, below = marginal.number_tails(mu, rest, FACTORS, w), marginal.number_tails(-mu, -rest, FACTORS, w)
-    return marginal.sharp_scores(ground.y, had.double(), mu, above, below, FACTORS)
+        above, below = marginal.number_tails(mu, rest, factors, w), marginal.number_tails(-mu, -rest, factors, w)
+    return marginal.sharp_scores(ground.y, had.double(), mu, above, below, factors)
 
 
 def of_pairs(ground: Ground, draws: int, seed: int) -> Measure | str:
@@ -125,12 +132,8 @@ def of_pairs(ground: Ground, draws: int, seed: int) -> Measure | str:
         return f"only {len(pairs.treated)} pairs of rows are alike"
     rest = ground.y - ground.outcome[v]
     difference = rest[pairs.treated] - rest[pairs.control]
-    sign = (
-        1.0
-        if float(signed_ranks(difference).statistic) * 2 >= float(signed_ranks(difference.abs()).statistic)
-        else -1.0
-    )
-    d = sign * difference
+    half = float(signed_ranks(difference.abs()).statistic) / 2
+    d = difference if float(signed_ranks(difference).statistic) >= half else -difference
     whole = undoing_gamma(d, torch.full((1, len(d)), 1 / len(d), dtype=torch.float64))
     drawn = torch.cat([undoing_gamma(d, w) for w in bootstrap_weights(torch.ones_like(d), draws, seed)])
     note = (f"{len(d):,} matched pairs; their signed-rank test keeps p < 0.025 up to Γ = "
