@@ -21,6 +21,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -106,12 +107,10 @@ def effect_of(x, t, y, method, seed=0):
 
 
 def ask_peer(python, what, sets, k):
-    path = RESULTS / "refuters-peer.npz"
-    np.savez(path, sets=np.stack([np.column_stack(s) for s in sets]))
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sets.npz"
+        np.savez(path, sets=np.stack([np.column_stack(s) for s in sets]))
         done = subprocess.run([python, "-c", PEER, what, str(path), str(k)], capture_output=True, text=True, check=True)
-    finally:
-        path.unlink()
     return json.loads(done.stdout[done.stdout.index("RESULT") + 6 :])
 
 

@@ -19,9 +19,10 @@ from torch.nn.functional import one_hot
 
 from kokkiri.numerics.random import permutation
 
-_ROWS = 4096  # at once, so that the products of features stay small
+_ROWS = 1024  # at once, so that the products of features stay in cache
+_FEW = 16  # Gram matrices up to which each is a product of its own
 _STEPS, _CLOSE, _LONGEST = 30, 1e-8, 4.0  # of Newton's method: how many, when to stop (nats), change of a log-odds
-_TREATMENT_GRID, _ENOUGH = 16, 5000  # precisions that are tried, on so many rows at the most
+_TREATMENT_GRID, _ENOUGH = 9, 4000  # precisions that are tried, on so many rows at the most
 
 
 class Frozen(NamedTuple):
@@ -217,14 +218,19 @@ def _left_out(frozen: Frozen, held: Tensor, y: Tensor, extra: Tensor | None = No
 def _grams(phi: Tensor, weight: Tensor, extra: Tensor | None = None) -> Tensor:
     """Σ w φ φᵀ: (n, D), (R, K, n) -> (R, K, D, D); with one more feature (R, n), (R, K, D + 1, D + 1)."""
     D = phi.shape[-1]
-    i, j = torch.triu_indices(D, D)
-    packed = torch.zeros(*weight.shape[:-1], len(i), dtype=phi.dtype)
-    for start in range(0, len(phi), _ROWS):
-        rows = phi[start : start + _ROWS]
-        packed += weight[..., start : start + _ROWS] @ (rows[:, i] * rows[:, j])
-    gram = torch.empty(*weight.shape[:-1], D, D, dtype=phi.dtype)
-    gram[..., i, j] = packed
-    gram[..., j, i] = packed
+    gram = torch.zeros(*weight.shape[:-1], D, D, dtype=phi.dtype)
+    if weight.shape[:-1].numel() <= _FEW:  # the products of features would cost more than they save
+        for start in range(0, len(phi), _ROWS):
+            rows = phi[start : start + _ROWS]
+            gram += (weight[..., start : start + _ROWS].unsqueeze(-2) * rows.mT) @ rows
+    else:
+        i, j = torch.triu_indices(D, D)
+        packed = torch.zeros(*weight.shape[:-1], len(i), dtype=phi.dtype)
+        for start in range(0, len(phi), _ROWS):
+            columns = phi[start : start + _ROWS].mT.contiguous()  # whole columns are taken, which lie together
+            packed += weight[..., start : start + _ROWS] @ (columns[i] * columns[j]).mT
+        gram[..., i, j] = packed
+        gram[..., j, i] = packed
     if extra is None:
         return gram
     wu = weight * extra.unsqueeze(1)
