@@ -11,7 +11,7 @@ import torch
 from kokkiri.causal import measures
 from kokkiri.causal.balance import Balance, balance_of
 from kokkiri.causal.discrete import needed
-from kokkiri.causal.ground import Ground, ground_of
+from kokkiri.causal.ground import Ground
 from kokkiri.causal.overlap import Overlap, overlap_of
 from kokkiri.causal.refutation import Refutation
 from kokkiri.causal.refute import SIMULATIONS, must_have_rows, refuted
@@ -29,7 +29,7 @@ NO_PLACEBO = "a treatment dealt by lot leaves the instrument nothing to act thro
 
 def overlap(effect: Effect) -> Overlap | None:
     """Whether rows of both settings are alike; None where nothing is weighted (a treatment that is a number)."""
-    ground = ground_of(effect)
+    ground = effect.ground
     if isinstance(ground, str) or ground.propensity is None:
         return None
     return overlap_of(
@@ -40,7 +40,7 @@ def overlap(effect: Effect) -> Overlap | None:
 
 def balance(effect: Effect) -> Balance | None:
     """Covariates of both arms before and after weighting; None where nothing is weighted."""
-    ground = ground_of(effect)
+    ground = effect.ground
     if isinstance(ground, str) or ground.propensity is None:
         return None
     kept = [i for c in measures.columns_by_name(ground.names).values() for i in (c[:1] if _opposites(ground, c) else c)]
@@ -66,13 +66,18 @@ def refute(
 ) -> Refutation:
     """The refuters' table. Raises Unsupported for effects that keep no rows, or have several treatments as numbers."""
     refuters = (refuters,) if isinstance(refuters, str) else tuple(refuters) or tuple(NAMES)
-    ground = ground_of(effect)
+    ground = effect.ground
     if isinstance(ground, str):
         raise Unsupported(f"this effect cannot be refuted: {ground}", needs="the rows that it was computed from",
                           found=effect.method, fix="call kk.do on rows")  # fmt: skip
-    if len(effect.treatments) > 1 and effect.method != "discrete":
+    if len(effect.treatments) > 1 and effect.method in {"linear", "instrument"}:
         raise Unsupported("several treatments at once cannot be dealt anew", needs="one treatment, or categories",
                           found=effect.treatment, fix="one treatment at a time, or method='discrete'")  # fmt: skip
+    if effect.method == "networks" and (ground.propensity is None or ground.fold is None):
+        raise Unsupported(
+            "dose and response by networks have no replicates", needs="a treatment with levels, or a straight line",
+            found=f"{effect.treatment}, a number", fix="method='linear', or cut the doses into levels",
+        )  # fmt: skip
     options: dict[str, Any] = {"refuters": refuters, "simulations": simulations, "share": share, "seed": seed}
     centre = effect.effect.centre
     spread = effect.sd if effect.moments else _half_width(effect)
@@ -127,7 +132,7 @@ def _networks(
 
 def sensitivity(effect: Effect, *, draws: int = measures.DRAWS, seed: int = 0) -> Sensitivity:
     """How strong a hidden common cause must be: E-value, robustness value, Λ, Γ, as far as they apply."""
-    ground = ground_of(effect)
+    ground = effect.ground
     centre = effect.effect.centre
     draws = must_be_draws(draws, effect.rows)
     if isinstance(ground, str):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kokkiri.causal.balance import Balance
+    from kokkiri.causal.ground import Ground
     from kokkiri.causal.overlap import Overlap
     from kokkiri.causal.refutation import Refutation
     from kokkiri.causal.sensitivity import Sensitivity
@@ -45,6 +47,7 @@ class Effect:
     whom: "average", "treated" or "untreated". estimand: the formula, or None where `adjust` (and perhaps `instruments`)
     were declared by the user, which data cannot test. method, exact: in words. rows: how many. sample, nuisances: what
     overlap, balance, refutation and sensitivity look at. groups: effects among rows. curve: a dose-response curve.
+    along: a column of numbers, and how the contrast changes with it.
     warnings: what must be read with the number. facts: plain values of the record.
     """
 
@@ -73,6 +76,7 @@ class Effect:
     moments: bool = True
     groups: tuple[Group, ...] = ()
     curve: Curve | None = None
+    along: tuple[str, Curve] | None = None
     sample: Sample | None = None
     nuisances: Any = None
     origin: Origin | None = None
@@ -168,8 +172,9 @@ class Effect:
         """
         if self.origin is None:
             raise Unsupported(
-                "this effect keeps no sums that new rows could be added to", needs="a discrete, linear or instrument "
-                "effect, or one of networks with frozen features", found=self.method, fix="call kk.do on all rows",
+                "this effect keeps no sums that new rows could be added to",
+                needs="a method of discrete, means, linear or instrument", found=self.method,
+                fix="call kk.do on all rows together",
             )  # fmt: skip
         found = self.origin.more(self, new, force=force)
         times = int(self.facts.get("updates", 0)) + 1
@@ -183,6 +188,13 @@ class Effect:
         return self.levels.index(name)
 
     # -- whether to believe it -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def ground(self) -> Ground | str:
+        """What the checks look at: rows with predictions and propensities; or why there are none."""
+        from kokkiri.causal.ground import ground_of
+
+        return ground_of(self)
 
     @property
     def overlap(self) -> Overlap | None:
@@ -234,12 +246,15 @@ class Effect:
         return formula(self)
 
     def picture(self, of: str = "posterior") -> str:
-        """SVG text: the posterior with the association beside it, the "groups", or the "curve" of dose and response."""
+        """SVG text: the posterior with the association beside it, the "groups", the "curve" of dose and response, or
+        how the effect changes "along" a column.
+        """
         from kokkiri.causal import effect_pictures as pictures
 
         kinds = {"posterior": pictures.posterior}
         kinds |= {"groups": pictures.groups} if self.groups else {}
         kinds |= {"curve": pictures.dose_response} if self.curve is not None else {}
+        kinds |= {"along": pictures.along} if self.along is not None else {}
         if of not in kinds:
             raise UsageError(f"this effect has no picture of {of!r}", needs="a picture that it has", found=repr(of),
                              fix=nearest(of, kinds))  # fmt: skip
