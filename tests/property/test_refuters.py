@@ -104,7 +104,7 @@ def test_networks_are_refuted_by_their_heads_and_by_training_anew():
     effect = do(columns(300, 0), {"t": 1}, versus={"t": 0}, outcome="y", adjust=("a", "b"), method=few)
     found = effect.refute(simulations=40, full=3)
     assert not found.convicted, str(found)
-    assert "the networks' features" in found.method
+    assert "the networks' predictions" in found.method
     assert len(found.gaps) == 5
     by_name = {line.refuter: line for line in found.lines}
     assert abs(found.base - effect.mean) < effect.sd

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from kokkiri.causal import measures
 from kokkiri.causal.balance import Balance, balance_of
 from kokkiri.causal.discrete import needed
@@ -17,7 +15,7 @@ from kokkiri.causal.refutation import Refutation
 from kokkiri.causal.refute import SIMULATIONS, must_have_rows, refuted
 from kokkiri.causal.replicates import NAMES, SHARE
 from kokkiri.causal.sensitivity import KINDS, Measure, Sensitivity
-from kokkiri.causal.solvers import LinearSolver, heads_solver
+from kokkiri.causal.solvers import LinearSolver, heads_solver, predictions
 from kokkiri.causal.table_solver import table_solver
 from kokkiri.errors import Unsupported, UsageError
 
@@ -116,15 +114,16 @@ def _networks(
     assert ground.propensity is not None
     assert ground.outcome is not None
     assert ground.fold is not None
-    features = getattr(effect.origin, "features", None)
-    how = "heads solved again on the networks' features"
-    if features is None:
-        odds = (ground.propensity[1:].clamp(min=1e-6) / ground.propensity[:1].clamp(min=1e-6)).log()
-        features = torch.cat([ground.outcome.T, odds.T, ground.x], 1)
-        how = "heads solved again on the networks' predictions and the covariates"
-    solver = heads_solver(features, ground.fold, ground.t, ground.y, ground.weight, levels=len(effect.levels),
-                          level=effect.level, versus=effect.versus, whom=effect.whom)  # fmt: skip
+    floor = float(effect.facts.get("least propensity", 0.01))
+    solver = heads_solver(
+        predictions(ground.outcome, ground.propensity), ground.fold, ground.t, ground.y, ground.weight,
+        levels=len(effect.levels), level=effect.level, versus=effect.versus, whom=effect.whom, floor=floor,
+    )  # fmt: skip
     rows = solver.rows(ground.t, ground.y, ground.weight)
+    if ground.names and ground.x.ndim == 2:  # what another model expects, so that networks that learnt little are seen
+        bent = LinearSolver(ground.x, len(effect.levels), (ground.level, ground.versus))
+        rows = bent.rows(ground.t, ground.y, ground.weight)
+    how = "heads solved again on the networks' predictions"
     must_have_rows(rows, effect.level, effect.versus)
     refit = getattr(effect.origin, "refit", None) if full else None
     return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, **options)

@@ -103,6 +103,17 @@ def heads_solver(
     return HeadsSolver(frozen, levels, prior, level, versus, whom, floor)
 
 
+def predictions(outcome: Tensor, propensity: Tensor) -> Tensor:
+    """(n, 2 K - 1) features for heads: predictions (K, n) under each level, and log-odds of each against the first.
+
+    Out of fold, they are few, and know what networks learnt: heads on them (Ahrens, Hansen, Schaffer & Wiemann 2024,
+    "Model averaging and double machine learning", call it short-stacking) scatter as networks trained anew do, while
+    those on a hidden layer learn its noise (benchmarks/refuters.py, "full").
+    """
+    odds = (propensity[1:].clamp(min=1e-6) / propensity[:1].clamp(min=1e-6)).log()
+    return torch.cat([outcome, odds]).T
+
+
 # -- a linear model ----------------------------------------------------------------------------------------------------
 
 
