@@ -7,6 +7,7 @@ from kokkiri.causal.adjustment import (
     is_adjustment_set,
     optimal_adjustment_set,
 )
+from kokkiri.causal.balance import Balance, balance_of
 from kokkiri.causal.bounds import Bounds
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.estimand import Estimand
@@ -15,14 +16,18 @@ from kokkiri.causal.graph import Graph
 from kokkiri.causal.identify import identify
 from kokkiri.causal.instruments import Instruments, instruments
 from kokkiri.causal.network_effect import Networks
+from kokkiri.causal.overlap import Overlap, overlap_of
 from kokkiri.causal.reading import graph_of
+from kokkiri.causal.refutation import Refutation
 from kokkiri.causal.remedies import Remedy
+from kokkiri.causal.sensitivity import Sensitivity
 from kokkiri.causal.separation import Path, directed_path, open_path, separated
 from kokkiri.causal.verify import Check
 from kokkiri.causal.witness import Witness
 
 __all__ = [
     "AdjustmentSet",
+    "Balance",
     "Bounds",
     "Check",
     "Effect",
@@ -30,10 +35,14 @@ __all__ = [
     "Graph",
     "Instruments",
     "Networks",
+    "Overlap",
     "Path",
+    "Refutation",
     "Remedy",
+    "Sensitivity",
     "Witness",
     "adjustment_sets",
+    "balance_of",
     "check_adjustment",
     "directed_path",
     "front_door_set",
@@ -43,5 +52,6 @@ __all__ = [
     "is_adjustment_set",
     "open_path",
     "optimal_adjustment_set",
+    "overlap_of",
     "separated",
 ]

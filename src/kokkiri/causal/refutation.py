@@ -146,8 +146,11 @@ class Refutation:
     def remarks(self) -> list[str]:
         """Why convicted, what was skipped, gaps, notes."""
         found = [f"{line.name}: {line.convicted}" for line in self.lines if line.convicted]
-        if any(line.refuter == "placebo" for line in self.lines):
-            found.append(f"the effect itself is larger than {phrases.percent(self.beyond, 0)} of the placebo effects")
+        for line in self.lines:
+            if line.refuter == "placebo":
+                inside = f"{line.holds} of {len(line.draws)} placebo intervals hold 0"
+                larger = f"the effect itself is larger than {phrases.percent(self.beyond, 0)} of the placebos"
+                found.append(f"{inside}; {larger}")
         found += [f"{NAMES[name]} left out: {reason}" for name, reason in self.skipped]
         return [*found, *self.gaps, *self.notes]
 
