@@ -33,7 +33,7 @@ def overlap(of: Overlap) -> str:
             ax.axvline(edge, color=MUTED, linewidth=0.9, linestyle="--")
         ax.set_xlim(0, 1)
         ax.yaxis.set_major_formatter(lambda v, _: f"{abs(v):,.0f}")
-        ax.set_xlabel(f"probability of {of.level.name}, out of fold")
+        ax.set_xlabel(f"probability of {of.level.name}, given the covariates")
         ax.set_ylabel("rows")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.17), ncols=2)
         return save()

@@ -61,7 +61,6 @@ class HeadsSolver:
     versus: int
     whom: str = "average"
     floor: float = 0.01
-    chosen: Tensor | None = None  # (n,) rows that the effect is about, if not all
 
     def __call__(self, given: Replicates) -> Estimates:
         """Effects of the replicates."""
@@ -70,8 +69,7 @@ class HeadsSolver:
     def _few(self, given: Replicates) -> Estimates:
         heads = solve(self.frozen, self.levels, given, self.prior)
         found = parts(given.treatment, given.outcome.double(), *heads, self.level, self.versus, self.whom, self.floor)
-        weight = given.weight.double() if self.chosen is None else given.weight.double() * self.chosen
-        return estimates(found, weight)
+        return estimates(found, given.weight.double())
 
     def rows(self, treatment: Tensor, outcome: Tensor, weight: Tensor) -> Table:
         """What replicates are made of. Expected is Σ_k P(k) E[Y | k, x]: with P(k | x), whose errors know of the
