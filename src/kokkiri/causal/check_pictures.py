@@ -106,7 +106,7 @@ def sensitivity(of: Sensitivity) -> str:
         ax.set_xlim(1.0, far)
         ax.set_xlabel("Λ: factor on the odds of treatment")
         ax.set_ylabel("effect")
-        ax.legend(loc="upper left")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         return save()
 
 
@@ -119,4 +119,5 @@ def _far(of: Sensitivity) -> float:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= NAME else name[: NAME - 1] + "…"
+    """Long names lose their middle: what tells them apart is often at the end."""
+    return name if len(name) <= NAME else f"{name[: NAME // 2]}…{name[-(NAME // 2 - 1) :]}"
