@@ -109,10 +109,52 @@ def test_pictures_can_be_what_is_adjusted_for():
     assert str(effect)
 
 
+def test_a_dose_has_a_curve_that_bends_where_what_is_seen_goes_on():
+    effect = kk.do(curved(500), {"amount": 1.0}, versus=-1.0, outcome="z", adjust=X, method=FAST)
+    low, high = effect.interval(0.99)
+    assert low < 2 * np.tanh(1) < high
+    assert effect.association.mean > effect.mean + 0.5
+    curve = effect.curve
+    assert curve.means.shape == curve.seen.shape == (2000, 41)
+    ends = curve.means[:, -1] - curve.means[:, 0]
+    assert ends.mean() < 0.7 * (curve.seen[:, -1] - curve.seen[:, 0]).mean()
+    assert "done: mean" in str(effect)
+    assert max(map(len, str(effect).splitlines())) <= 80
+    assert "seen: no effect" in effect.picture("curve")
+    far = kk.do(curved(500), {"amount": 9.0}, versus=0.0, outcome="z", adjust=X, method=FAST)
+    assert any("hardly any row stands for it" in w for w in far.warnings)
+
+
+def test_columns_of_data_that_were_read_before_have_curves_without_a_warning():
+    rows = kk.read("concrete").rows(np.arange(0, 1030, 8))
+    effect = kk.do(rows, {"cement": 300}, versus={"cement": 200}, adjust="water", method=FAST)
+    assert effect.outcome == "strength"
+    assert effect.mean > 0
+
+
+def test_an_effect_changes_along_a_column():
+    data = curved(600)
+    data["y"] = data["y"] + (np.array(data["t"]) == "yes") * data["x2"]
+    effect = kk.do(data, {"t": "yes"}, outcome="y", adjust=X, method=FAST, estimand=("along", "x2"))
+    name, curve = effect.along
+    assert name == "x2"
+    slope = (curve.means[:, 30] - curve.means[:, 10]) / (curve.values[30] - curve.values[10])
+    assert abs(slope.mean() - 1.0) < 4 * slope.std()
+    assert slope.mean() > 0.4
+    assert "<svg" in effect.picture("along")
+    assert "effect: mean" in str(effect)
+
+
 def test_the_cause_of_an_unlucky_question_is_told():
     data = curved(120)
     with pytest.raises(Unsupported, match="too many values for levels"):
-        kk.do(data, {"amount": 1.0}, versus=0.0, outcome="z", adjust=X)
+        kk.do(data, {"amount": 1.0, "t": "yes"}, versus={"amount": 0.0, "t": "no"}, outcome="z", adjust=X)
+    with pytest.raises(Unsupported, match="there are no treated of a treatment that is a number"):
+        kk.do(data, {"amount": 1.0}, versus=0.0, outcome="z", adjust=X, estimand="treated")
+    with pytest.raises(DataError, match="too few rows with no for networks"):
+        kk.do({name: list(v)[:12] for name, v in data.items()}, {"t": "yes"}, outcome="z", adjust=X)
+    with pytest.raises(DataError, match="there is no curve along 'sex'"):
+        kk.do(data, {"t": "yes"}, outcome="y", adjust=X, method=FAST, estimand=("along", "sex"))
     with pytest.raises(Unsupported, match="pictures and columns cannot"):
         kk.do({**data, "image": np.zeros((120, 1, 4, 4))}, {"t": "yes"}, outcome="y", adjust=["image", "x0"])
     with pytest.raises(UsageError, match="which two settings"):

@@ -24,8 +24,9 @@ BASELINES = frozenset(("control", "controls", "placebo", "none", "no", "never", 
 class Asked:
     """The question, with names that the data have. level, versus: a value for each treatment, None until chosen.
 
-    estimand: the formula that a graph gives, or None where `adjust` was declared. conditional: the formula among rows
-    with equal `group`. instruments: declared ones. interact: columns by which the effect may differ in a linear model.
+    group: a column of categories, along: one of numbers, by which the effect is asked for besides. estimand: the
+    formula that a graph gives, or None where `adjust` was declared. conditional: the formula among rows with equal
+    `given`. instruments: declared ones. interact: columns by which the effect may differ in a linear model.
     prior: how many rows each cell of a table counts before any is seen.
     """
 
@@ -36,6 +37,7 @@ class Asked:
     event: str
     whom: str = "average"
     group: str = ""
+    along: str = ""
     estimand: Estimand | None = None
     conditional: Estimand | None = None
     adjust: tuple[str, ...] = ()
@@ -46,8 +48,8 @@ class Asked:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The column of groups, if there is one."""
-        return (self.group,) if self.group else ()
+        """The column by which the effect is asked for, if there is one."""
+        return tuple(name for name in (self.group, self.along) if name)
 
 
 def settings(treatment: Any, versus: Any) -> tuple[tuple[str, ...], tuple[Value, ...] | None, tuple[Value, ...] | None]:

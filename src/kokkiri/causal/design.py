@@ -134,6 +134,13 @@ def chosen(asked: Asked, rows: Rows, treatments: Sequence[Treatment]) -> tuple[t
     return level, versus
 
 
+def doses_of(asked: Asked, rows: Rows) -> tuple[float, float, tuple[Treatment, ...]]:
+    """The two numbers that are compared, of one treatment that is a number, and what the rows have of it."""
+    treatments = (_treatment(rows.variables[asked.treatments[0]]),)
+    level, versus = chosen(asked, rows, treatments)
+    return float(level[0]), float(versus[0]), treatments
+
+
 def _values(side: Sequence[Value], variables: Sequence[Variable], treatments: Sequence[Treatment]) -> tuple[Value, ...]:
     out: list[Value] = []
     for value, v, t in zip(side, variables, treatments, strict=True):

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kokkiri.drawing import FIRST, GRID, INK, MUTED, SECOND, axes
+from kokkiri.drawing import FIRST, GRID, INK, MUTED, axes
+from kokkiri.numerics.projection import band
 
 if TYPE_CHECKING:
     from kokkiri.causal.effect import Effect
-    from kokkiri.causal.quantities import Quantity
+    from kokkiri.causal.quantities import Curve, Quantity
 
 POINTS = 201
 TAIL = 2e-3  # of the draws, on each side, that is not drawn
@@ -90,21 +91,41 @@ def groups(effect: Effect) -> str:
 
 
 def dose_response(effect: Effect, level: float = 0.95) -> str:
-    """E[Y | do(t)] at each value of the treatment, with a band."""
-    curve = effect.curve
-    assert curve is not None
-    x = curve.values.numpy()
-    tail = (1 - level) / 2
-    ends = torch.quantile(curve.means, torch.tensor([tail, 0.5, 1 - tail], dtype=torch.float64), dim=0).numpy()
-    with axes("dose", height=3.6, width=6.4) as (ax, save):
-        ax.fill_between(x, ends[0], ends[2], color=FIRST, alpha=0.18, linewidth=0)
-        ax.plot(x, ends[1], color=FIRST, linewidth=1.8, label="done")
+    """E[Y | do(t)] at each value of the treatment, with bands; what was seen beside it."""
+    assert effect.curve is not None
+    marks = effect.sample.t if effect.sample is not None and effect.sample.t.is_floating_point() else None
+    up = f"P({effect.outcome} = {effect.event} | do)" if effect.event else f"{effect.outcome} | do"
+    return _curve("dose", effect.curve, marks, level, effect.treatment, up, zero=False)
+
+
+def along(effect: Effect, level: float = 0.95) -> str:
+    """The contrast at each value of a column, with bands."""
+    assert effect.along is not None
+    name, curve = effect.along
+    pair = f"{effect.levels[effect.level]} - {effect.levels[effect.versus]}"
+    return _curve("along", curve, None, level, name, f"effect of {effect.treatment}: {pair}", zero=True)
+
+
+def _curve(
+    name: str, curve: Curve, marks: Tensor | None, level: float, across: str, up: str, *, zero: bool
+) -> str:  # fmt: skip
+    """A mean; within the inner band each point, within the outer the whole curve, with a probability of `level`."""
+    x, found = curve.values.numpy(), band(curve.means, level)
+    with axes(name, height=3.6, width=6.4) as (ax, save):
+        ax.fill_between(x, found.lowest.numpy(), found.highest.numpy(), color=FIRST, alpha=0.1, linewidth=0)
+        ax.fill_between(x, found.low.numpy(), found.high.numpy(), color=FIRST, alpha=0.2, linewidth=0)
+        ax.plot(x, found.mean.numpy(), color=FIRST, linewidth=1.8, label="effect" if zero else "done")
         if curve.seen is not None:
-            ax.plot(x, curve.seen.median(0).values.numpy(), color=SECOND, linewidth=1.4, linestyle="--", label="seen")
-        if effect.sample is not None and effect.sample.t.is_floating_point():
-            marks = effect.sample.t[:2000].numpy()
-            ax.plot(marks, np.full(len(marks), ax.get_ylim()[0]), "|", color=GRID, markersize=8)
-        ax.set_xlabel(effect.treatment)
-        ax.set_ylabel(f"P({effect.outcome} = {effect.event} | do)" if effect.event else f"{effect.outcome} | do")
+            seen = curve.seen.median(0).values.numpy()
+            ax.plot(x, seen, color=MUTED, linewidth=1.4, linestyle="--", label="seen: no effect")
+        if zero:
+            ax.axhline(0.0, color=INK, linewidth=0.9, linestyle=":")
+        if marks is not None:
+            inside = marks[(marks >= x[0]) & (marks <= x[-1])][:1000].numpy()
+            low, high = ax.get_ylim()
+            ax.plot(inside, np.full(len(inside), low), "|", color=GRID, markersize=8)
+            ax.set_ylim(low, high)
+        ax.set_xlabel(across)
+        ax.set_ylabel(up)
         ax.legend(loc="best")
         return save()

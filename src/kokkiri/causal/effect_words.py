@@ -12,12 +12,14 @@ from kokkiri import phrases
 from kokkiri.causal.estimand import KINDS, WIDTH, wrapped
 from kokkiri.causal.expression import Covariances, Fraction, probability, product, total
 from kokkiri.causal.formulas import unicode
+from kokkiri.causal.quantities import Quantity
 
 if TYPE_CHECKING:
     from kokkiri.causal.effect import Effect
-    from kokkiri.causal.quantities import Quantity
+    from kokkiri.causal.quantities import Curve
 
 SHOWN = 12  # levels or groups
+PLACES = 5  # of a curve
 WIDE = 26  # of the first column
 BY_METHOD = {
     "average": "",
@@ -31,6 +33,10 @@ def text(effect: Effect, level: float = 0.95) -> str:
     parts = [header(effect), main_table(effect, level)]
     if effect.groups:
         parts.append(group_table(effect, level))
+    if effect.curve is not None:
+        parts.append(curve_table(effect.curve, effect.treatment, "done: mean", level, decimals(effect)))
+    if effect.along is not None:
+        parts.append(curve_table(effect.along[1], effect.along[0], "effect: mean", level, decimals(effect)))
     lines, warnings = how(effect), list(effect.warnings)
     for name, found in checked(effect):
         warnings += found.warnings
@@ -101,6 +107,21 @@ def group_table(effect: Effect, level: float = 0.95) -> str:
     more = len(effect.groups) - SHOWN
     found = phrases.table(["effect among", "rows", "mean", f"{100 * level:g} % interval", "P(> 0)"], rows)
     return found + (f"\nand {phrases.count(more, 'more group')}" if more > 0 else "")
+
+
+def curve_table(curve: Curve, column: str, name: str, level: float, digits: int) -> str:
+    """A few places of a curve, with the interval of each."""
+    places = [round(k * (len(curve.values) - 1) / (PLACES - 1)) for k in range(PLACES)]
+    rows = []
+    for k in places:
+        low, high = Quantity(curve.means[:, k]).interval(level)
+        ends = f"[{phrases.plain(low, digits)}, {phrases.plain(high, digits)}]"
+        rows.append([
+            phrases.plain(float(curve.values[k])),
+            phrases.plain(float(curve.means[:, k].mean()), digits),
+            ends,
+        ])
+    return phrases.table([column, name, f"{100 * level:g} % interval"], rows)
 
 
 def how(effect: Effect) -> list[str]:

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kokkiri.causal.along import along
 from kokkiri.causal.asked import Asked
 from kokkiri.causal.covariates import encoded
 from kokkiri.causal.design import worth_of
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.networks import CrossFit, network_nuisances
-from kokkiri.causal.quantities import Group, Sample
+from kokkiri.causal.quantities import Curve, Group, Sample
 from kokkiri.causal.settings import settings_of
 from kokkiri.causal.solvers import how_many
 from kokkiri.causal.variables import Rows
@@ -100,8 +101,8 @@ class NetworkOrigin:
         """Networks would have to be trained again."""
         del new, force
         raise Unsupported(
-            "an effect of networks has no sums that new rows could be added to", needs="discrete, linear or instrument",
-            found=effect.method, fix="call kk.do on all rows together",
+            "an effect of networks has no sums that new rows could be added to",
+            needs="discrete, means, linear or instrument", found=effect.method, fix="call kk.do on all rows together",
         )  # fmt: skip
 
     def refit(self, given: Replicates) -> Estimates:
@@ -149,7 +150,8 @@ def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) 
         versus=version, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
         exact=_exact(crossfit, method), rows=len(t), whom=asked.whom, estimand=asked.estimand, adjust=asked.adjust,
         plugin=plugin, seen_plugin=_seen_means(t, y, len(levels)), plugin_name="without correction", groups=groups,
-        sample=sample, nuisances=nuisances, origin=origin, warnings=warnings, notes=(*rows.notes, *notes),
+        along=_along(asked, rows, nuisances, level, version), sample=sample, nuisances=nuisances, origin=origin,
+        warnings=warnings, notes=(*rows.notes, *notes),
         facts={"seed": asked.seed, **facts},
     )  # fmt: skip
 
@@ -217,6 +219,12 @@ def seen_draws(nuisances: Nuisances, seed: int) -> Tensor:
         w = dirichlet(len(had), min(500, DRAWS - start), seed + 7919 * k, nuisances.weight)
         out.append((w @ (had * nuisances.y[:, None])) / (w @ had))
     return torch.cat(out)
+
+
+def _along(asked: Asked, rows: Rows, nuisances: Nuisances, level: int, versus: int) -> tuple[str, Curve] | None:
+    if not asked.along:
+        return None
+    return asked.along, along(nuisances, rows.variables[asked.along], level, versus, asked.seed)
 
 
 def _groups(

@@ -244,7 +244,7 @@ def _of_data(data: Data) -> Table:
     used = [c for c in schema.columns if c.used]
     for key, kinds in (("number", {Kind.NUMBER, Kind.BOOLEAN}), ("category", {Kind.CATEGORY}), ("date", {Kind.DATE})):
         inside = [c.name for c in used if c.kind in kinds]
-        blocks |= {name: data.raw[key][:, i] for i, name in enumerate(inside)}
+        blocks |= {name: data.raw[key][:, i].contiguous() for i, name in enumerate(inside)}
     columns = {c.name: c for c in used}
     for c in schema.columns:  # words of a column that was left out are gone; numbers are not
         if not c.used and ROW + c.name in data.raw and data.raw[ROW + c.name].is_floating_point():

@@ -43,7 +43,7 @@ class Do:
     versus: Annotated[str | None, arg(metavar="COLUMN=VALUE")] = None
     """What that is compared with."""
     estimand: Annotated[str, arg(metavar="WHOSE")] = "average"
-    """Whose effect: average, treated, untreated, or group:COLUMN for that of each group besides."""
+    """Whose effect: average, treated, untreated; group:COLUMN, that of each group, too; along:COLUMN, a curve of it."""
     method: Annotated[str | None, arg(metavar="NAME")] = None
     """discrete (exact, from counts), linear, instrument, networks (chosen: discrete where it can be, else networks)."""
     interact: Annotated[str | None, arg(metavar="COLUMN,COLUMN")] = None

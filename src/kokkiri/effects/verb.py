@@ -10,6 +10,7 @@ from torch import nn
 
 from kokkiri.causal.asked import WHOM, Asked, event_of, must_vary, settings
 from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
+from kokkiri.causal.dose_effect import doses, is_dose
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.estimand import Estimand
 from kokkiri.causal.graph import Graph, Names, as_names
@@ -60,7 +61,8 @@ def do(
     graph: causes, as `identify` takes them; or adjust: the columns that act on both treatment and outcome, () if none
     does because the treatment was drawn by lot. Without either there is no effect, and none is given. With both, the
     graph judges the adjustment.
-    estimand: "average", "treated", "untreated", or ("group", column) for the effect in each group besides.
+    estimand: "average", "treated", "untreated", ("group", column) for the effect in each group besides, or ("along",
+    column) for a curve of the effect by a column of numbers.
     method: "discrete" (exact, from a table of counts; chosen where all that matters are categories and there are ten
     rows a cell), "linear", "instrument" (two stages), or "networks". interact: columns by which a linear effect may
     differ. instruments: declared ones. network: makes the networks, any nn.Module, of so many outputs; further settings
@@ -86,20 +88,23 @@ def do(
     target, event = _outcome(data, known, outcome)
     if graph is None and adjust is None and not as_names(instruments) and known is not None and known.graph:
         graph = known.graph
-    whom, group = _whom(estimand)
+    whom, group, line = _whom(estimand)
     for name in names:
         columns.must_have(name, "the treatment")
     columns.must_have(target, "the outcome")
     if target in names:
         raise UsageError(f"'{target}' is treatment and outcome", needs="two columns", found=f"{target} twice",
                          fix="name another column as the outcome")  # fmt: skip
-    asked = Asked(names, level, other, target, event, whom=whom, group=group, instruments=as_names(instruments),
-                  interact=as_names(interact), prior=prior, seed=seed)  # fmt: skip
+    asked = Asked(
+        names, level, other, target, event, whom=whom, group=group, along=line, instruments=as_names(instruments),
+        interact=as_names(interact), prior=prior, seed=seed,
+    )  # fmt: skip
     for name in (*asked.instruments, *asked.interact, *asked.given):
         columns.must_have(name, "a variable")
-    if group in {*names, target}:
-        raise UsageError(f"'{group}' makes no groups of its own effect", needs="another column",
-                         found=f"group:{group}", fix="leave it out")  # fmt: skip
+    for name in asked.given:
+        if name in {*names, target}:
+            raise UsageError(f"'{name}' makes no groups of its own effect", needs="another column",
+                             found=f"{estimand}", fix="leave it out")  # fmt: skip
     options = method if isinstance(method, Networks) else Networks(network)
     method = "networks" if isinstance(method, Networks) or (network is not None and method is None) else method
     if method is not None and method not in METHODS:
@@ -173,13 +178,16 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
     if method is None:
         limit = CELLS if counted else min(CELLS, max(1, rows.size // ROWS_A_CELL))
         reason = why_not(asked, rows, limit)
-        alone = not adjust and not asked.group and asked.whom == "average" and not rows.tensors
+        alone = not adjust and not asked.given and asked.whom == "average" and not rows.tensors
         method = "discrete" if counted or not reason else "means" if alone else "networks"
     if method == "means":
-        if adjust or asked.group:
+        if adjust or asked.given:
             raise UsageError("means of levels adjust for nothing", needs="adjust=(), no groups", found=joined(
                 [*adjust, *asked.given]), fix="another method")  # fmt: skip
         return means(asked, rows)
+    if asked.along and method != "networks":
+        raise Unsupported(f"{method} draws no curve along '{asked.along}'", needs="networks", found=method,
+                          fix=f"method='networks', or groups: ('group', '{asked.along}')")  # fmt: skip
     if method == "discrete":
         return discrete(asked, rows)
     if counted:
@@ -190,7 +198,10 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
     if method == "linear":
         return linear(asked, rows, adjust)
     extra = asked.conditional.adjustment if asked.conditional is not None else ()
-    found = networks(asked, rows, tuple(dict.fromkeys((*adjust, *extra, *asked.given))), settings_)
+    every = tuple(dict.fromkeys((*adjust, *extra, *asked.given)))
+    if is_dose([rows.variables[name] for name in asked.treatments]):
+        return doses(asked, rows, every, settings_)
+    found = networks(asked, rows, every, settings_)
     overlap = found.overlap
     if overlap is not None and overlap.beyond > NONE:
         a, b = found.levels[found.level], found.levels[found.versus]
@@ -228,7 +239,7 @@ def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, 
     linear_model = method in {"instrument", "linear"}
     try:
         found = identify(source, asked.treatments, asked.outcome, adjust=wanted, linear=linear_model)
-        among = None if not asked.group else identify(source, asked.treatments, asked.outcome, asked.group)
+        among = None if not asked.given else identify(source, asked.treatments, asked.outcome, asked.given)
     except NotIdentified as error:
         raise _in_other_words(error) from None
     if found.kind == "no effect":
@@ -272,13 +283,17 @@ def _variables(asked: Asked) -> Sequence[str]:
     return tuple(dict.fromkeys(names))
 
 
-def _whom(estimand: str | tuple[str, str]) -> tuple[str, str]:
+def _whom(estimand: str | tuple[str, str]) -> tuple[str, str, str]:
+    """Whose effect, the column of groups, the column along which."""
     if isinstance(estimand, str) and estimand in WHOM:
-        return estimand, ""
-    if isinstance(estimand, tuple) and len(estimand) == 2 and estimand[0] == "group":
-        return "average", estimand[1]
-    raise UsageError(f"there is no estimand {estimand!r}", needs=f'{joined([*WHOM])}, or ("group", column)',
-                     found=repr(estimand), fix='estimand="treated", or ("group", "size")')  # fmt: skip
+        return estimand, "", ""
+    if isinstance(estimand, tuple) and len(estimand) == 2 and estimand[0] in {"group", "along"}:
+        kind, column = estimand
+        return "average", column if kind == "group" else "", column if kind == "along" else ""
+    raise UsageError(
+        f"there is no estimand {estimand!r}", needs=f'{joined([*WHOM])}, ("group", column) or ("along", column)',
+        found=repr(estimand), fix='estimand="treated", or ("group", "size")',
+    )  # fmt: skip
 
 
 def _named(data: Any) -> DataSet | None:
