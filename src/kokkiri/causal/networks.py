@@ -199,7 +199,7 @@ def learners_of(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Modul
     found = [learner("network", network, x, n, steps)]
     if x.ndim == 2 and x.shape[1] <= n / 5:
         width = x.shape[1]
-        line = Learner("linear", lambda outputs: MLP(width, [], outputs), Normal(1.0), min(steps, 300), None, 0.02)
+        line = Learner("linear", lambda outputs: MLP(width, [], outputs), Normal(1.0), min(steps, 300), None, 0.1)
         found.append(line)
     return found
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kokkiri.causal.arms import Arms
 from kokkiri.causal.crossfit import ROWS, Fitted, Learner, Rows, Sets, crossfit
+from kokkiri.causal.lines import lines
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Bernoulli, Gaussian
 from kokkiri.numerics.random import philox
@@ -23,7 +24,7 @@ GUESS = 2  # folds of a quick look for the noise
 
 class Outcomes(NamedTuple):
     """mean: (1 + B, K, n), the whole sets together and each replicate. features: (M, F, n, K C) what the mixture says
-    of every row, on the scale of the network's outputs. hidden: (F, n, D). weights: of the candidates.
+    of every row, on the scale of the network's outputs. hidden: (F, n, D). weights: of the candidates, over all rows.
     noise: root mean square out of fold, in the units of y. fold: (n,) of the first set. parts: what can
     predict other inputs.
     """
@@ -46,14 +47,14 @@ class Outcomes(NamedTuple):
                 for f in range(sets.folds):
                     rows, r = sets.fold[m] == f, m * sets.folds + f
                     found = _bound(arms, herd, r).mean(herd[r](seen[rows]))[0]
-                    total[:, rows] += weight / sets.whole * found
+                    total[:, rows] += weight[:, None] / sets.whole * found
         return total * self.units[1] + self.units[0]
 
 
 class Part(NamedTuple):
-    """A candidate that is in the mixture: its weight, likelihood, replicas of the whole sets, and which inputs."""
+    """A candidate that is in the mixture: its weight (K,), likelihood, replicas of the whole sets, and which inputs."""
 
-    weight: float
+    weight: Tensor
     arms: Arms
     herd: Herd
     raw: bool
@@ -98,27 +99,49 @@ def outcomes(
             )
             own = replace(own, scale=max(scale, 1e-3))
         arms[one.name] = Arms(own, levels)
-        fitted[one.name] = [crossfit(rows, whole, one, arms[one.name], seed)]
+        fitted[one.name] = [_fitted(rows, whole, one, arms[one.name], seed)]
         said[one.name] = _means(arms[one.name], fitted[one.name][0], whole)
         log_p.append(_log_density(arms[one.name], fitted[one.name][0], whole, said[one.name], rows))
-    pi = dict(zip(said, stacking(torch.stack(log_p)).tolist(), strict=True))
-    used = [one for one in order if pi[one.name] > 0]
+    pi = _mixed(torch.stack(log_p), t, levels)  # (candidates, K)
+    share = torch.bincount(t, minlength=levels).double() / len(t)
+    weights = dict(zip(said, (pi @ share).tolist(), strict=True))
+    used = [one for one in order if weights[one.name] > 0]
     if len(rest.fold):
         for one in used:
             rows = Rows(x if one.raw else inputs, target)
-            fitted[one.name].append(crossfit(rows, rest, one, arms[one.name], seed, first=sets.whole))
+            fitted[one.name].append(_fitted(rows, rest, one, arms[one.name], seed, first=sets.whole))
+    of = dict(zip(said, pi, strict=True))
+    code = Arms(own, levels).code()
     each = {one.name: torch.cat([f.outputs for f in fitted[one.name]]) for one in used}
-    features = torch.stack([pi[name] * outputs for name, outputs in each.items()]).sum(0)
-    mean = torch.stack([pi[one.name] * said[one.name].mean(0, keepdim=True) for one in used]).sum(0)
+    features = torch.stack([_weighed(outputs, of[name], code) for name, outputs in each.items()]).sum(0)
+    mean = torch.stack([of[one.name][:, None] * said[one.name].mean(0, keepdim=True) for one in used]).sum(0)
     if len(rest.fold):
-        again = [pi[one.name] * _means(arms[one.name], fitted[one.name][1], rest) for one in used]
+        again = [of[one.name][:, None] * _means(arms[one.name], fitted[one.name][1], rest) for one in used]
         mean = torch.cat([mean, torch.stack(again).sum(0)])
     found = mean * units.scale + units.shift
-    parts = tuple(Part(pi[one.name], arms[one.name], fitted[one.name][0].herd, one.raw) for one in used)
+    parts = tuple(Part(of[one.name], arms[one.name], fitted[one.name][0].herd, one.raw) for one in used)
     last = order[-1]
     phi = hidden(fitted[last.name][0].herd[list(range(sets.folds))], x if last.raw else inputs)
     rms = float((y - found[0].gather(0, t[None])[0]).square().mean().sqrt())
-    return Outcomes(found, features, phi, pi, rms, sets.fold[0], parts, (units.shift, units.scale))
+    return Outcomes(found, features, phi, weights, rms, sets.fold[0], parts, (units.shift, units.scale))
+
+
+def _fitted(rows: Rows, sets: Sets, one: Learner, arms: Arms, seed: int, first: int = 0) -> Fitted:
+    """Replicas of a candidate: solved where a line has normal noise, trained otherwise."""
+    if one.name == "linear" and isinstance(arms.inner, Gaussian):
+        return lines(rows, sets, one, arms)
+    return crossfit(rows, sets, one, arms, seed, first=first)
+
+
+def _mixed(log_p: Tensor, t: Tensor, levels: int) -> Tensor:
+    """(candidates, K) weights: a line may be right for some levels and wrong for others."""
+    return torch.stack([stacking(log_p[:, t == k]) for k in range(levels)], 1)
+
+
+def _weighed(outputs: Tensor, pi: Tensor, code: Tensor) -> Tensor:
+    """Outputs (..., K C) whose arm k counts π_k: (code⁻¹ diag(π) code) o, set by set."""
+    change = torch.linalg.solve(code.double(), pi[:, None] * code.double())
+    return torch.einsum("kj,...jc->...kc", change, outputs.double().unflatten(-1, (len(code), -1))).flatten(-2)
 
 
 def drawn(likelihood: Likelihood, mean: Tensor, noise: float, residual: Tensor, rng: torch.Generator) -> Tensor:
@@ -225,12 +248,13 @@ def _bound(arms: Arms, herd: Herd, replica: int) -> Arms:
 
 
 def _log_density(arms: Arms, fitted: Fitted, sets: Sets, mean: Tensor, rows: Rows) -> Tensor:
-    """(n,) log of the whole sets' mean density of each row; for a normal of fixed noise, its own best noise."""
+    """(n,) log of the whole sets' mean density of each row; for a normal of fixed noise, each level's best noise."""
     if isinstance(arms.inner, Gaussian) and not arms.inner.learn:
         t, z = rows.y[:, 0].long(), rows.y[:, 1]
         away = z - mean[: sets.whole].mean(0).gather(0, t[None])[0]
-        s = float(away.square().mean().sqrt()) or 1e-6
-        return -0.5 * (away / s).square() - math.log(s) - 0.5 * math.log(2 * math.pi)
+        many = torch.bincount(t, minlength=arms.levels).clamp(min=1).double()
+        s = (torch.zeros_like(many).index_add(0, t, away.square()) / many).sqrt().clamp(min=1e-6)[t]
+        return -0.5 * (away / s).square() - s.log() - 0.5 * math.log(2 * math.pi)
     out = []
     for m in range(sets.whole):
         log_p = torch.empty(len(rows), dtype=torch.float64)

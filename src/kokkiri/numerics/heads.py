@@ -94,6 +94,17 @@ def precisions(frozen: Frozen, levels: int, treatment: Tensor, outcome: Tensor, 
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 
+def ridges(frozen: Frozen, levels: int, treatment: Tensor, outcome: Tensor, weight: Tensor) -> Tensor:
+    """(F, K, D) coefficients of the outcome under each level, from the rows that are not in each fold; (n,) each.
+
+    Precisions and noise are those of greatest evidence, for each level and fold their own.
+    """
+    held = weight.double() * _had(treatment[None], levels)
+    gram, moment, square = (a.squeeze(1) for a in _left_out(frozen, held, outcome.double()[None]))
+    ridge = _ridge(ridge_precision(gram, moment, square), gram.shape[-1])
+    return _solved(gram + torch.diag_embed(ridge), moment)
+
+
 def _outcomes(frozen: Frozen, levels: int, given: Replicates, precision: Tensor) -> Tensor:
     held = given.weight.unsqueeze(1) * _had(given.treatment, levels)  # (R, K, n)
     gram, moment, _ = _left_out(frozen, held, given.outcome, given.extra)
