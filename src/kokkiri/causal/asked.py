@@ -8,10 +8,10 @@ from itertools import starmap
 from typing import Any
 
 from kokkiri.causal.estimand import Estimand
-from kokkiri.causal.variables import Coded, Columns, Variable
+from kokkiri.causal.variables import Coded, Columns, Rows, Variable
 from kokkiri.data.columns import Kind
 from kokkiri.errors import DataError, UsageError, nearest
-from kokkiri.phrases import joined
+from kokkiri.phrases import count, joined
 
 Value = str | float | int | bool
 WHOM = ("average", "treated", "untreated")
@@ -87,6 +87,10 @@ def event_of(variable: Variable, asked: str) -> str:
                         found=variable.column.reason, fix="choose another outcome")  # fmt: skip
     if asked:
         levels = () if coded is None else coded.levels
+        if coded is None:
+            raise UsageError(f"'{variable.name}' is a number, and no probability of one value is asked of it",
+                             needs="categories, or few numbers", found=variable.column.reason,
+                             fix=f"{variable.name} alone, for its mean")  # fmt: skip
         if asked not in levels:
             raise UsageError(f"'{variable.name}' is never '{asked}'", needs="one of its values", found=repr(asked),
                              fix=nearest(asked, levels))  # fmt: skip
@@ -160,12 +164,26 @@ def must_differ(level: Sequence[Any], versus: Sequence[Any], shown: Sequence[Val
                          found=f"{', '.join(map(str, shown))} in both", fix="another --set or --versus")  # fmt: skip
 
 
-def must_vary(variable: Variable, role: str) -> None:
+def must_vary(rows: Rows, name: str, role: str) -> None:
     """An error where a column has one value."""
+    variable = rows.variables[name]
     if variable.constant:
+        reason = variable.column.reason
+        found = f"one value in the {count(rows.size, 'row')} that are left" if rows.lost else reason
         raise DataError(
-            f"the {role} '{variable.name}' does not vary", needs="two values that differ",
-            found=variable.column.reason, fix=f"choose another {role}, or rows where it varies",
+            f"the {role} '{name}' does not vary", needs="two values that differ", found=found,
+            fix=f"choose another {role}, or rows where it varies",
+        )  # fmt: skip
+
+
+def must_be_settable(variable: Variable) -> None:
+    """An error for treatments that are neither numbers nor categories."""
+    kind = variable.column.kind
+    if kind in {Kind.DATE, Kind.TEXT} or (kind is Kind.IDENTIFIER and not variable.cells.is_floating_point()):
+        raise DataError(
+            f"the treatment '{variable.name}' is neither a number nor a category", needs="something that can be set",
+            found=variable.column.reason,
+            fix="a number, such as days since a start" if kind is Kind.DATE else "choose another treatment",
         )  # fmt: skip
 
 

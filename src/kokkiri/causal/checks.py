@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kokkiri.causal import measures
@@ -126,6 +127,8 @@ def _networks(
     how = "heads solved again on the networks' predictions"
     must_have_rows(rows, effect.level, effect.versus)
     refit = getattr(effect.origin, "refit", None) if full else None
+    if refit is not None:
+        refit = partial(refit, level=effect.level, versus=effect.versus)
     return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, **options)
 
 

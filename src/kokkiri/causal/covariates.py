@@ -64,7 +64,7 @@ def _as_input(v: Variable) -> Variable:
     if kind is Kind.TEXT or (kind is Kind.IDENTIFIER and not v.cells.is_floating_point()):
         raise DataError(
             f"'{v.name}' cannot be adjusted for", needs="a column whose values several rows share, or numbers",
-            found=v.column.reason, fix="leave it out, or declare what it is: --kind COLUMN=category",
+            found=v.column.reason, fix="leave it out, or sort its values into a few categories first",
         )  # fmt: skip
     if kind not in INPUT_KINDS:
         kind = Kind.NUMBER if v.cells.is_floating_point() else Kind.CATEGORY

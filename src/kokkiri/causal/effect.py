@@ -173,7 +173,7 @@ class Effect:
         if self.origin is None:
             raise Unsupported(
                 "this effect keeps no sums that new rows could be added to",
-                needs="a method of discrete, means, linear or instrument", found=self.method,
+                needs="a method of discrete, means, linear, instrument or networks", found=self.method,
                 fix="call kk.do on all rows together",
             )  # fmt: skip
         found = self.origin.more(self, new, force=force)

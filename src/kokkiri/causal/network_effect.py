@@ -7,8 +7,8 @@ errors do to the effect, and the Bayesian bootstrap of the corrected rows is its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,15 +16,14 @@ from torch import Tensor, nn
 
 from kokkiri.causal.along import along
 from kokkiri.causal.asked import Asked
-from kokkiri.causal.covariates import encoded
-from kokkiri.causal.design import worth_of
 from kokkiri.causal.effect import Effect
+from kokkiri.causal.foretelling import drifted, recalibrated, with_heads
+from kokkiri.causal.network_rows import Block, Reader, reader_of
 from kokkiri.causal.networks import CrossFit, network_nuisances
-from kokkiri.causal.quantities import Curve, Group, Sample
+from kokkiri.causal.quantities import Group, Sample
 from kokkiri.causal.settings import settings_of
 from kokkiri.causal.solvers import how_many
 from kokkiri.causal.variables import Rows
-from kokkiri.data.encoders import fit_tensor
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.numerics.effects import Kind, Nuisances, dirichlet, plug_in, posterior
 from kokkiri.numerics.heads import Replicates
@@ -84,97 +83,110 @@ class Networks:
 
 @dataclass(frozen=True, eq=False)
 class NetworkOrigin:
-    """What was given to the networks. features: (F, n, D) of their last hidden layer, for heads solved again."""
+    """The first rows' networks, which stay, and all rows so far. many: the rows that the networks have seen."""
 
-    x: Tensor
-    features: Tensor
+    reader: Reader
+    method: Networks
+    crossfit: CrossFit
+    block: Block
+    nuisances: Nuisances
+    many: int
+    sources: tuple[str, ...]
     level: int
     versus: int
-    levels: int
-    whom: str
-    method: Networks
-    seed: int
-    floor: float
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def more(self, effect: Effect, new: Any, *, force: bool = False) -> Effect:
-        """Networks would have to be trained again."""
-        del new, force
-        raise Unsupported(
-            "an effect of networks has no sums that new rows could be added to",
-            needs="discrete, means, linear or instrument", found=effect.method, fix="call kk.do on all rows together",
-        )  # fmt: skip
+        """The effect from the old rows and the new ones, which no network has seen: all foretell them together.
 
-    def refit(self, given: Replicates) -> Estimates:
+        The posterior is that of all rows' scores, as if they had come at once. The networks stay, what they foretell is
+        a feature, and the lines on it are solved from all rows (`with_heads`).
+        """
+        block, rows = self.reader.new(new, self.sources, force=force)
+        said = self.crossfit.foreteller(block.x)
+        first = self.nuisances.outcome, self.nuisances.t, self.nuisances.y
+        propensity, warnings = recalibrated(said.propensity, block.t)
+        warnings = [*rows.lost, *warnings, *drifted(first, (said.outcome, block.t, block.y), effect.levels)]
+        n, old = len(block.t), self.nuisances
+        fold = (torch.arange(n) + len(old.t)) % int(self.crossfit.facts["folds"])
+        both = lambda *pair: torch.cat(pair, -1)
+        nuisances = old._replace(
+            t=both(old.t, block.t), y=both(old.y, block.y), fold=both(old.fold, fold),
+            outcome=both(old.outcome, said.outcome), propensity=both(old.propensity, propensity),
+            outcome_draws=None if said.outcome_draws is None else both(old.outcome_draws, said.outcome_draws),
+            propensity_draws=None if said.propensity_draws is None else both(
+                old.propensity_draws, said.propensity_draws
+            ),
+        )  # fmt: skip
+        more = replace(
+            self, block=self.block.and_then(block), nuisances=nuisances, notes=rows.notes,
+            sources=(*self.sources, rows.digest), warnings=(*self.warnings, *warnings),
+        )  # fmt: skip
+        return replace(computed(more), level=effect.level, versus=effect.versus)
+
+    def refit(self, given: Replicates, level: int, versus: int) -> Estimates:
         """Effects of replicates, each with networks of its own."""
         found: list[Estimates] = []
-        many = how_many(given)
+        many, x = how_many(given), self.block.x
+        asked, levels = self.reader.asked, len(self.reader.levels)
         at = lambda tensor, r: tensor[r if len(tensor) > 1 else 0]
-        if given.extra is not None and self.x.ndim > 2:
-            raise Unsupported("pictures take no further column", needs="columns", found=str(tuple(self.x.shape)),
+        if given.extra is not None and x.ndim > 2:
+            raise Unsupported("pictures take no further column", needs="columns", found=str(tuple(x.shape)),
                               fix="other refuters than 'cause'")  # fmt: skip
         for r in range(many):
             t, y, w = (at(v, r) for v in given[:3])
-            x = self.x if given.extra is None else torch.cat([self.x, at(given.extra, r).to(self.x)[:, None]], 1)
+            own = x if given.extra is None else torch.cat([x, at(given.extra, r).to(x)[:, None]], 1)
             kept = w > 0
             fit = self.method.fit(
-                x[kept], t[kept], y[kept], self.levels, self.seed + 1 + r, repetitions=1, replicates=0, weight=w[kept]
+                own[kept], t[kept], y[kept], levels, asked.seed + 1 + r, repetitions=1, replicates=0, weight=w[kept]
             ).nuisances
-            rows = parts(fit.t[None], fit.y[None], fit.outcome[None], fit.propensity[None], self.level, self.versus,
-                         self.whom, self.floor)  # fmt: skip
+            rows = parts(fit.t[None], fit.y[None], fit.outcome[None], fit.propensity[None], level, versus,
+                         asked.whom, self.crossfit.least)  # fmt: skip
             found.append(estimates(rows, w[kept][None].double()))
         return Estimates(*(torch.cat(column) for column in zip(*found, strict=True)))
 
 
 def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> Effect:
     """The posterior of the effect by networks."""
-    levels, t, level, version = settings_of(asked, rows)
+    levels, t, level, versus = settings_of(asked, rows)
     _must_suffice(t, levels)
-    outcome = rows.variables[asked.outcome]
-    y = worth_of(outcome, outcome.column, asked.event)
-    x, names = _inputs(rows, adjust)
+    reader = reader_of(asked, rows, adjust)
+    block = reader.block(rows)
     more = {} if method.correction == "one-step" else {"replicates": 0}
-    crossfit = method.fit(x, t, y, len(levels), asked.seed, **more)
-    nuisances = crossfit.nuisances
-    whom: Kind = "average" if asked.whom == "average" else ("level", level if asked.whom == "treated" else version)
+    crossfit = method.fit(block.x, block.t, block.y, len(levels), asked.seed, **more)
+    origin = NetworkOrigin(reader, method, crossfit, block, crossfit.nuisances, len(t), (rows.digest,), level, versus,
+                           notes=rows.notes)  # fmt: skip
+    return computed(origin)
+
+
+def computed(origin: NetworkOrigin) -> Effect:
+    """The effect of all rows so far."""
+    asked, reader, block = origin.reader.asked, origin.reader, origin.block
+    later = len(block.t) > origin.many
+    nuisances = with_heads(origin.nuisances, event=bool(asked.event)) if later else origin.nuisances
+    method, crossfit, level, versus = origin.method, origin.crossfit, origin.level, origin.versus
+    whom: Kind = "average" if asked.whom == "average" else ("level", level if asked.whom == "treated" else versus)
     draw = _drawer(method, asked.seed)
     means, plugin = draw(nuisances, whom), plug_in(nuisances, whom)
-    groups = _groups(asked, rows, nuisances, draw)
-    sample = Sample(t, y, torch.empty(len(t), 0) if x.ndim > 2 else x, names)
-    warnings, notes, facts = told(crossfit, means, plugin, level, version, method)
-    origin = NetworkOrigin(
-        x, crossfit.features, level, version, len(levels), asked.whom, method, asked.seed, crossfit.least
-    )
+    warnings, notes, facts = told(crossfit, means, plugin, level, versus, method)
+    if later:
+        seen = f"the networks have seen the first {origin.many:,} of {count(len(block.t), 'row')}"
+        notes = (*notes, f"{seen}: kk.do on all rows together trains them anew")
+        facts = {**facts, "rows": len(block.t), "rows that the networks have seen": origin.many}
+    curve = None
+    if asked.along and block.by is not None:
+        curve = asked.along, along(nuisances, block.by, asked.along, level, versus, asked.seed)
+    x = block.x if block.x.ndim == 2 else torch.empty(len(block.t), 0)
     return Effect(
-        treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=levels, level=level,
-        versus=version, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
-        exact=_exact(crossfit, method), rows=len(t), whom=asked.whom, estimand=asked.estimand, adjust=asked.adjust,
-        plugin=plugin, seen_plugin=_seen_means(t, y, len(levels)), plugin_name="without correction", groups=groups,
-        along=_along(asked, rows, nuisances, level, version), sample=sample, nuisances=nuisances, origin=origin,
-        warnings=warnings, notes=(*rows.notes, *notes),
-        facts={"seed": asked.seed, **facts},
+        treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=reader.levels, level=level,
+        versus=versus, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
+        exact=_exact(crossfit, method), rows=len(block.t), whom=asked.whom, estimand=asked.estimand,
+        adjust=asked.adjust, plugin=plugin, seen_plugin=_seen_means(block.t, block.y, len(reader.levels)),
+        plugin_name="without correction", groups=_groups(reader, block, nuisances, draw), along=curve,
+        sample=Sample(block.t, block.y, x, reader.names), nuisances=nuisances, origin=origin,
+        warnings=(*origin.warnings, *warnings), notes=(*origin.notes, *notes), facts={"seed": asked.seed, **facts},
     )  # fmt: skip
-
-
-def _inputs(rows: Rows, adjust: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """What the networks are given, and names of its columns."""
-    tensors = [name for name in adjust if rows.tensors and name in rows.tensors]
-    if tensors and rows.tensors is not None:
-        if len(tensors) < len(adjust):
-            raise Unsupported(
-                "pictures and columns cannot be adjusted for together", needs="one or the other",
-                found=joined(list(adjust)), fix="leave the columns out, or put them into the tensor",
-            )  # fmt: skip
-        raw = rows.tensors[tensors[0]]
-        raw = raw.float() if raw.dtype == torch.uint8 else raw
-        return fit_tensor(raw)({"x": raw}), ()  # pixels have no names
-    covariates, x = encoded(rows, adjust)
-    if not covariates.names:
-        raise DataError(
-            "nothing that is adjusted for varies", needs="a column with two values",
-            found=joined(list(adjust)) or "nothing", fix="method='means', where the treatment was drawn by lot",
-        )  # fmt: skip
-    return x, covariates.names
 
 
 def _must_suffice(t: Tensor, levels: Sequence[str]) -> None:
@@ -221,34 +233,22 @@ def seen_draws(nuisances: Nuisances, seed: int) -> Tensor:
     return torch.cat(out)
 
 
-def _along(asked: Asked, rows: Rows, nuisances: Nuisances, level: int, versus: int) -> tuple[str, Curve] | None:
-    if not asked.along:
-        return None
-    return asked.along, along(nuisances, rows.variables[asked.along], level, versus, asked.seed)
-
-
 def _groups(
-    asked: Asked, rows: Rows, nuisances: Nuisances, draw: Callable[[Nuisances, Kind], Tensor]
+    reader: Reader, block: Block, nuisances: Nuisances, draw: Callable[[Nuisances, Kind], Tensor]
 ) -> tuple[Group, ...]:
     """The effect among rows with each value of a column."""
-    if not asked.group:
-        return ()
-    coded = rows.variables[asked.group].coded()
-    if coded is None:
-        raise Unsupported(f"'{asked.group}' makes no groups", needs="a column of few values",
-                          found=rows.variables[asked.group].column.reason, fix="cut it into categories")  # fmt: skip
-    out = []
-    for k, value in enumerate(coded.levels):
-        inside = coded.codes == k
+    out, name = [], reader.asked.group
+    for k, value in enumerate(reader.groups):
+        inside = block.by == k
         own = torch.bincount(nuisances.t[inside], minlength=nuisances.levels)
         if int(own.min()) < 2:
             raise DataError(
-                f"too few rows where {asked.group} is {value}", needs="two rows of each level in each group",
+                f"too few rows where {name} is {value}", needs="two rows of each level in each group",
                 found=joined(list(map(str, own.tolist()))), fix="larger groups, or the average effect",
             )  # fmt: skip
         there = nuisances._replace(weight=inside.double() + 1e-12)
-        out.append(Group(asked.group, value, float(inside.double().mean()), draw(nuisances, inside.double()),
-                         seen_draws(there, asked.seed)))  # fmt: skip
+        out.append(Group(name, value, float(inside.double().mean()), draw(nuisances, inside.double()),
+                         seen_draws(there, reader.asked.seed)))  # fmt: skip
     return tuple(out)
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.causal.crossfit import Learner, sets_of
+from kokkiri.causal.foretelling import STEEP, Foreteller, Steepness
 from kokkiri.causal.outcomes import Outcomes, drawn, outcomes
 from kokkiri.causal.propensities import Propensities, propensities
 from kokkiri.errors import DataError, ShapeError, UsageError
@@ -33,7 +34,6 @@ from kokkiri.numerics.random import generator, key
 from kokkiri.priors import Cauchy, Normal
 from kokkiri.types import Likelihood
 
-STEEP = 6.0  # what standardised inputs are multiplied by, so that units begin steep
 WIDTH = 32
 SCALE = 0.02  # of the prior on weights of standardised inputs, per unit of steepness
 WHOLE = 4000  # rows up to which every step sees all of them
@@ -46,7 +46,7 @@ class CrossFit:
     outcome, propensity: weight of each candidate. slope: of the propensity's calibration, below 1 where it was too
     sure. raised: rows whose probability of some level was raised to `least`. score: out of fold, nats a row, of the
     propensity, and of the best guess without inputs. features: (F, n, D) of the first set's networks, the last hidden
-    layer, for heads that are solved again. facts: plain values.
+    layer, for heads that are solved again. foreteller: says the same of other rows. facts: plain values.
     """
 
     nuisances: Nuisances
@@ -57,6 +57,7 @@ class CrossFit:
     least: float
     score: tuple[float, float]
     features: Tensor
+    foreteller: Foreteller
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -100,7 +101,8 @@ def network_nuisances(
     fewest = int(torch.bincount(t, minlength=levels).min())
     if not 2 <= folds <= max(2, min(fewest, n // 2)):
         folds = max(2, min(folds, fewest))
-    inputs = steep(x) if x.ndim == 2 else x
+    steepness = steepness_of(x) if x.ndim == 2 else None
+    inputs = x if steepness is None else steepness(x)
     learners = learners_of(x, n, steps, network)
     task = _Task(x, inputs, levels, folds, learners, learner("network", propensity, x, n, steps), weight, groups)
     made, treated = _once(task, t, y, likelihood, repetitions, seed)
@@ -109,8 +111,10 @@ def network_nuisances(
     nuisances = Nuisances(t, y, own, made.fold, made.mean[0], p, least=least)
     again = [_again(task, nuisances, made, treated, likelihood, key(seed, "again", b) >> 1) for b in range(replicates)]
     if again:
-        mu, e = (torch.stack(each) for each in zip(*again, strict=True))
-        nuisances = nuisances._replace(outcome_draws=mu, propensity_draws=e)
+        nuisances = nuisances._replace(
+            outcome_draws=torch.stack([one.mean[0] for one, _ in again]),
+            propensity_draws=torch.stack([one.probability[0] for _, one in again]),
+        )
     facts = {
         "rows": n, "folds": folds, "repetitions": repetitions, "replicates": replicates, "steps": steps,
         "networks": (repetitions + replicates) * folds, "likelihood": type(likelihood).__name__, "seed": seed,
@@ -118,7 +122,7 @@ def network_nuisances(
     }  # fmt: skip
     return CrossFit(
         nuisances, made.weights, treated.weights, treated.slope, int((p < least).any(0).sum()), least,
-        (treated.score, treated.constant), made.hidden, facts,
+        (treated.score, treated.constant), made.hidden, Foreteller(steepness, ((made, treated), *again)), facts,
     )  # fmt: skip
 
 
@@ -154,8 +158,8 @@ def _once(
 
 def _again(
     task: _Task, found: Nuisances, made: Outcomes, treated: Propensities, likelihood: Likelihood, seed: int
-) -> tuple[Tensor, Tensor]:
-    """(K, n) each: what the procedure makes of rows whose truth is `found`."""
+) -> tuple[Outcomes, Propensities]:
+    """What the procedure makes of rows whose truth is `found`."""
     rng = generator(seed, "drawn rows")
     uniform = torch.rand(len(found.t), generator=rng, dtype=torch.float64)
     t = (uniform > found.propensity.cumsum(0)).sum(0).clamp(max=task.levels - 1)
@@ -163,12 +167,16 @@ def _again(
         t = found.t  # a level that hardly anybody has would be lost
     rest = found.y - found.outcome.gather(0, found.t[None])[0]
     y = drawn(likelihood, found.outcome.gather(0, t[None])[0], made.noise, rest, rng)
-    again, treatment = _once(task, t, y, likelihood, 1, seed, (made, treated))
-    return again.mean[0], treatment.probability[0]
+    return _once(task, t, y, likelihood, 1, seed, (made, treated))
 
 
 def steep(x: Tensor) -> Tensor:
-    """Columns centred and divided by their standard deviation, times STEEP; zeros and ones by half their distance.
+    """The columns of x as networks are given them."""
+    return steepness_of(x)(x)
+
+
+def steepness_of(x: Tensor) -> Steepness:
+    """Columns are centred and divided by their standard deviation, times STEEP; zeros and ones by half their distance.
 
     A rare category would be far out if it were divided by its own small deviation.
     """
@@ -177,7 +185,7 @@ def steep(x: Tensor) -> Tensor:
     spread = x.amax(0) - x.amin(0)
     two = torch.tensor([len(column.unique()) <= 2 for column in x.T], dtype=torch.bool)
     unit = torch.where(two, torch.maximum(sd, spread / 4), sd)
-    return (STEEP * (x - mean) / torch.where(unit > 0, unit, 1.0)).float()
+    return Steepness(mean, torch.where(unit > 0, unit, 1.0))
 
 
 def learner(name: str, make: Callable[[int], nn.Module] | None, x: Tensor, n: int, steps: int) -> Learner:

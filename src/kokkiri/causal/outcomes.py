@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.causal.arms import Arms
-from kokkiri.causal.crossfit import ROWS, Fitted, Learner, Rows, Sets, crossfit
+from kokkiri.causal.crossfit import ROWS, Fitted, Learner, Rows, Sets, crossfit, outputs_of
 from kokkiri.causal.lines import lines
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Bernoulli, Gaussian
@@ -49,6 +49,16 @@ class Outcomes(NamedTuple):
                     found = _bound(arms, herd, r).mean(herd[r](seen[rows]))[0]
                     total[:, rows] += weight[:, None] / sets.whole * found
         return total * self.units[1] + self.units[0]
+
+    def foretold(self, x: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(K, n) means and (R, n, K C) features of rows that no replica has seen, R replicas of the whole sets."""
+        total, features = [], []
+        for weight, arms, herd, raw in self.parts:
+            each = outputs_of(herd, x if raw else inputs)
+            said = torch.stack([_bound(arms, herd, r).mean(each[r : r + 1])[0] for r in range(len(herd))])
+            total.append(weight[:, None] * said.mean(0))
+            features.append(_weighed(each, weight, arms.code()))
+        return torch.stack(total).sum(0) * self.units[1] + self.units[0], torch.stack(features).sum(0)
 
 
 class Part(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.data import named
-from kokkiri.data.columns import Column, Kind, declared_kind, infer
+from kokkiri.data.columns import INPUT_KINDS, Column, Kind, declared_kind, infer
 from kokkiri.data.core import Data, Source
 from kokkiri.data.digest import digest_of
 from kokkiri.data.frames import open_table
@@ -128,7 +128,7 @@ class Rows:
         notes = []
         for name in names:
             gone = self.variables[name].missing & keep
-            if gone.all() and self.size:
+            if self.variables[name].missing.all() and self.size:
                 none = f"{count(self.size, 'row')}, none with one"
                 raise DataError(f"'{name}' has no values", needs="values to learn from", found=none,
                                 fix="choose another column")  # fmt: skip
@@ -136,6 +136,11 @@ class Rows:
                 notes.append(f"{count(n, 'row')} without a value of '{name}' left out: right only if what is missing "
                              "has nothing to do with the outcome")  # fmt: skip
             keep &= ~gone
+        if notes and not keep.any():
+            raise DataError(
+                f"no row has {' and '.join(f"'{name}'" for name in names)}", needs="rows that have all of them",
+                found=f"{count(self.size, 'row')}, each without one", fix="fill the gaps, or choose other columns",
+            )  # fmt: skip
         return self if not notes else replace(self.take(keep), lost=(*self.lost, *notes))
 
 
@@ -173,6 +178,10 @@ class Columns:
             raise UsageError(f"{self.source.name} has no column '{name}'", needs=f"a column as {role}",
                              found=f"{len(self.names)} other columns",
                              fix=nearest(name, self.names))  # fmt: skip
+
+    def adjustable(self, name: str) -> bool:
+        """Whether rows share values of this column, so that it can be adjusted for."""
+        return name in self._tensors or self._make(name).column.kind in INPUT_KINDS
 
     def rows(self, names: Sequence[str]) -> Rows:
         """These columns, each once."""
