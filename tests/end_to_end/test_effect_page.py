@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kokkiri.causal.effect import Effect
+from kokkiri.causal.quantities import Curve
 from kokkiri.cli.main import main
 from kokkiri.effects import do
 from kokkiri.errors import OutputError
@@ -108,7 +110,8 @@ def test_every_page_stands_alone_and_has_its_parts(make: Callable[[], Effect]):
     for heading in ("What was asked", "Seen, and done", "An attempt to break it", "What nobody measured",
                     "What is assumed, and cannot be tested", "Where this comes from"):  # fmt: skip
         assert heading in page.headings
-    assert ("Are they alike?" in page.headings) == (make in {stones, statin})
+    assert ("Are they alike?" in page.headings) == (make in {stones, statin, dose})
+    assert ("Overlap is not measured, since dose is a number" in text) == (make is dose)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
     ids = re.findall(r'\bid="([^"]+)"', text)
@@ -143,6 +146,40 @@ def test_a_convicted_estimate_says_so_first():
     text = html(narrow)
     assert "Convicted by" in text[: text.index('class="figures"')]
     assert 'class="convicted"' in text
+
+
+def test_a_number_that_nobody_should_trust_is_not_a_plain_headline():
+    """Whoever reads one line only must not miss it."""
+    good, bad = (html(statin(spread=spread)) for spread in (10.0, 2.0))
+    assert "Do not trust this number" not in good
+    assert "Do not trust this number" in bad[: bad.index("</h1>")]
+
+
+def test_whose_effect_it_is_stands_in_the_sentence_and_beside_the_formula():
+    data = numbers(200)
+    data["statin"] = (data["statin"] == "yes").astype(int)
+    effect = do(data, "statin", outcome="ldl", adjust=("age",), method="linear", estimand="treated")
+    text = html(effect)
+    assert "among rows that had statin = 1" in text
+    assert "among those who had statin = 1: P(age | statin = 1) in place of P(age)" in text
+
+
+def test_a_curve_along_a_column_is_on_the_page():
+    effect = statin()
+    values = torch.linspace(40.0, 70.0, 7, dtype=torch.float64)
+    noise = torch.randn(200, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    text = html(replace(effect, along=("age", Curve(values, noise + values / 10))))
+    assert "<h3>Along age</h3>" in text
+    assert "Along age" not in html(effect)
+
+
+def test_the_legend_of_a_posterior_covers_no_curve():
+    """It stands above the axes, wherever the curves are."""
+    svg = statin().picture()
+    top = float(re.findall(r'<clipPath[^>]*>\s*<rect [^>]*y="([\d.]+)"', svg)[0])
+    names = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(?:goes along: no effect|effect)<', svg)
+    assert len(names) == 2
+    assert max(map(float, names)) < top
 
 
 def test_names_of_the_user_are_escaped():

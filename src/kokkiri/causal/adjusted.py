@@ -65,14 +65,14 @@ def noticed(rows: Rows, names: Sequence[str]) -> tuple[list[str], list[str]]:
             raise DataError(f"'{v.name}' has no values to adjust for", needs="values",
                             found=f"{phrases.count(rows.size, 'row')}, none with one", fix="leave it out")  # fmt: skip
         if gone:
-            have = "has" if gone == 1 else "have"
-            notes.append(f"{phrases.count(gone, 'row')} {have} no value of {v.name} ({phrases.percent(gone / rows.size)}"
-                         "): that it is missing is adjusted for in its place")  # fmt: skip
+            many, share = phrases.count(gone, "row"), phrases.percent(gone / rows.size)
+            notes.append(f"{many} {'has' if gone == 1 else 'have'} no value of {v.name} ({share}): that it is missing "
+                         "is adjusted for in its place")  # fmt: skip
         elif v.constant:
             notes.append(f"{v.name} has one value: adjusting for it changes nothing")
         if (lonely := _lonely(v)) > LONELY:
-            warnings.append(f"{phrases.percent(lonely)} of the rows share their {v.name} with no other: of them "
-                            "adjusting for it compares nothing, and what acts through it is left in the number")  # fmt: skip
+            warnings.append(f"{phrases.percent(lonely)} of the rows share their {v.name} with no other: nobody like "
+                            "them is there to compare with, so that adjusting for it does little")  # fmt: skip
     return warnings, notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from shlex import quote
 from typing import Any
 
 from kokkiri.causal.estimand import Estimand
@@ -144,7 +145,7 @@ def pair_of(asked: Asked, variables: Sequence[Variable], coded: Sequence[Coded])
         raise UsageError(
             f"{named}: which two settings are compared?", needs="a setting, and what it is compared with",
             found="; ".join(f"{v.name}: {joined(list(c.levels))}" for v, c in zip(variables, coded, strict=True)),
-            fix=f"--set {variable.name}={levels[-1]} --versus {variable.name}={levels[0]}",
+            fix=f"--set {quote(f'{variable.name}={levels[-1]}')} --versus {quote(f'{variable.name}={levels[0]}')}",
         )  # fmt: skip
     if level is not None or versus is not None:
         side = level if level is not None else versus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 
 import torch
 from torch import Tensor
@@ -123,11 +124,14 @@ def chosen(asked: Asked, rows: Rows, treatments: Sequence[Treatment]) -> tuple[t
         return tuple(tuple(c.levels[k] for c, k in zip(coded, side, strict=True)) for side in (i, j))  # type: ignore[return-value]
     if asked.level is None or asked.versus is None:
         number = next(t for t in treatments if not t.levels)
-        name, ends = number.column.name, [number_name(round(v, 6)) for v in (number.high, number.low)]
+        name = number.column.name
+        quartiles = torch.tensor([0.75, 0.25], dtype=torch.float64)  # where there are rows, unlike at the ends
+        cells = rows.variables[name].cells[: 2**20].double()
+        ends = [number_name(round(v, 6)) for v in cells.quantile(quartiles).tolist()]
         raise UsageError(
             f"'{name}' is a number: which two settings are compared?", needs="a setting, and what it is compared with",
             found=f"{plain(number.low)} to {plain(number.high)}",
-            fix=f"--set {name}={ends[0]} --versus {name}={ends[1]}",
+            fix=f"--set {quote(f'{name}={ends[0]}')} --versus {quote(f'{name}={ends[1]}')}",
         )  # fmt: skip
     level, versus = (_values(side, variables, treatments) for side in (asked.level, asked.versus))
     must_differ(level, versus, level)

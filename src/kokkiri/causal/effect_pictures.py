@@ -38,7 +38,7 @@ def posterior(effect: Effect) -> str:
         pair = f"{effect.levels[effect.level]} - {effect.levels[effect.versus]}"
         what = f"P({effect.outcome} = {effect.event})" if effect.event else f"mean of {effect.outcome}"
         ax.set_xlabel(f"{what}: {pair}")
-        ax.legend(loc="upper right")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above: curves are anywhere below
         return save()
 
 

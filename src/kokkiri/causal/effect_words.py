@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 SHOWN = 12  # levels or groups
 PLACES = 5  # of a curve
 WIDE = 26  # of the first column
-BY_METHOD = {
-    "average": "",
-    "treated": " among those who had {}",
-    "untreated": " among those who had {}",
-}
+PLAIN = {"yes", "no", "true", "false"}  # words that do not say of what
 
 
 def text(effect: Effect, level: float = 0.95) -> str:
@@ -40,7 +36,7 @@ def text(effect: Effect, level: float = 0.95) -> str:
     lines, warnings = how(effect), list(effect.warnings)
     for name, found in checked(effect):
         warnings += found.warnings
-        if found.verdict not in found.warnings:  # what is loud is said once
+        if not any(w.startswith(found.verdict) for w in found.warnings):  # what is loud is said once
             lines += wrapped(found.verdict, f"  {name:<9}", " " * 11)
     parts.append("\n".join(lines))
     if warnings:
@@ -58,11 +54,38 @@ def checked(effect: Effect) -> list[tuple[str, Any]]:
 
 def header(effect: Effect) -> str:
     """The question in words."""
-    whose = BY_METHOD[effect.whom].format(effect.levels[effect.level if effect.whom == "treated" else effect.versus])
+    whose = "" if effect.whom == "average" else f" among those who had {had(effect)}"
     what = f"probability of {effect.outcome} = {effect.event}" if effect.event else f"mean of {effect.outcome}"
     asked = f"the effect of {effect.treatment} on the {what}{whose}"
     rows = f"{phrases.count(effect.rows, 'row')}{of_source(effect)}"
     return "\n".join(wrapped(f"{asked}, from {rows}", "", "  "))
+
+
+def had(effect: Effect) -> str:
+    """The setting of those whose effect is asked for, with its column where it does not speak for itself."""
+    word = effect.levels[effect.level if effect.whom == "treated" else effect.versus]
+    speaks = any(c.isalpha() for c in word) and word.casefold() not in PLAIN
+    return word if speaks or len(effect.treatments) > 1 else f"{effect.treatment} = {word}"
+
+
+def whose(effect: Effect) -> str:
+    """Whose mean stands in place of that over all rows; "" for the average over all."""
+    z = effect.adjust if effect.estimand is None else effect.estimand.adjustment
+    if effect.whom == "average" or not z:
+        return ""
+    names = ", ".join(z)
+    return f"among those who had {had(effect)}: P({names} | {had(effect)}) in place of P({names})"
+
+
+def unmeasured(effect: Effect) -> str:
+    """What is to be said of overlap where it is not measured: of a treatment that is a number."""
+    z = effect.adjust if effect.estimand is None else effect.estimand.adjustment
+    if effect.instruments or effect.curve is None or not z:
+        return ""
+    if effect.estimand is not None and effect.estimand.instruments:
+        return ""
+    return (f"not measured, since {effect.treatment} is a number: where few rows that are alike have a value, the "
+            "model alone speaks")  # fmt: skip
 
 
 def of_source(effect: Effect) -> str:
@@ -82,7 +105,8 @@ def main_table(effect: Effect, level: float = 0.95) -> str:
     pair = f"{effect.levels[effect.level]} - {effect.levels[effect.versus]}"
     if len(pair) > WIDE - 2:
         pair = "difference"
-    rows: list[list[str]] = [["", "seen: no effect", "done: the effect"]]
+    name = effect.treatment if len(effect.treatment) <= WIDE else ""
+    rows: list[list[str]] = [[name, "seen: no effect", "done: the effect"]]
     if effect.plugin is not None and effect.seen_plugin is not None:
         rows.append([effect.plugin_name, "", ""])
         rows += _levels(effect, effect.seen_plugin, effect.plugin, digits)
@@ -129,13 +153,14 @@ def how(effect: Effect) -> list[str]:
     lines, estimand = wrapped(formula(effect), "", "    "), effect.estimand
     if estimand is not None and len(estimand.steps) > 1:
         lines += estimand.derivation.split("\n")
-    rows = [("by", right(effect))]
+    rows = [("by", right(effect)), ("whose", whose(effect))]
     if estimand is not None:
         rows += [("graph", graph_line(effect)), ("note", estimand.note), ("checked", str(estimand.check))]
     rows += [("method", f"{effect.method}; {effect.exact}")]
     if len(effect.levels) > 2:
         pair = f"{effect.levels[effect.level]} against {effect.levels[effect.versus]}"
         rows.append(("levels", f"{pair}; there are {phrases.joined(list(effect.levels))}"))
+    rows += [("overlap", unmeasured(effect))]
     rows += [("noted", note) for note in effect.notes]
     for name, words in rows:
         lines += wrapped(words, f"  {name:<9}", " " * 11) if words else []

@@ -137,8 +137,9 @@ class Rows:
                              "has nothing to do with the outcome")  # fmt: skip
             keep &= ~gone
         if notes and not keep.any():
+            words = " and ".join(f"'{n}'" for n in names)
             raise DataError(
-                f"no row has {' and '.join(f"'{name}'" for name in names)}", needs="rows that have all of them",
+                f"no row has both {words}", needs="rows that have all of them",
                 found=f"{count(self.size, 'row')}, each without one", fix="fill the gaps, or choose other columns",
             )  # fmt: skip
         return self if not notes else replace(self.take(keep), lost=(*self.lost, *notes))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from shlex import quote as shell
 from typing import Any
 
 from torch import nn
 
-from kokkiri.causal.asked import WHOM, Asked, event_of, must_vary, settings
+from kokkiri.causal.adjusted import must_come_before, names_of, noticed
+from kokkiri.causal.asked import WHOM, Asked, event_of, must_be_settable, must_vary, settings
 from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
 from kokkiri.causal.dose_effect import doses, is_dose
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.estimand import Estimand
-from kokkiri.causal.graph import Graph, Names, as_names
+from kokkiri.causal.graph import Graph, Names, as_names, quoted
 from kokkiri.causal.identify import identify
 from kokkiri.causal.instrument_effect import instrument
 from kokkiri.causal.linear_effect import linear
@@ -26,11 +28,12 @@ from kokkiri.data.core import Data
 from kokkiri.data.named import DATA_SETS, DataSet
 from kokkiri.effects.of_posterior import inputs_of, of_posterior
 from kokkiri.errors import DataError, NotIdentified, Unsupported, UsageError, nearest
-from kokkiri.phrases import joined
+from kokkiri.phrases import joined, percent
 from kokkiri.posteriors import Particles
 from kokkiri.verbs import rows_for
 
 NONE = 0.9  # share of rows with none like them, from which on nothing is compared
+LINE = 0.99  # the same where a straight line was asked for, which may go a long way
 METHODS = ("discrete", "means", "linear", "instrument", "networks")
 
 
@@ -99,8 +102,9 @@ def do(
         names, level, other, target, event, whom=whom, group=group, along=line, instruments=as_names(instruments),
         interact=as_names(interact), prior=prior, seed=seed,
     )  # fmt: skip
-    for name in (*asked.instruments, *asked.interact, *asked.given):
-        columns.must_have(name, "a variable")
+    for name, role in (*((n, "an instrument") for n in asked.instruments),
+                       *((n, "what the effect may differ by") for n in (*asked.interact, *asked.given))):  # fmt: skip
+        columns.must_have(name, role)
     for name in asked.given:
         if name in {*names, target}:
             raise UsageError(f"'{name}' makes no groups of its own effect", needs="another column",
@@ -110,14 +114,23 @@ def do(
     if method is not None and method not in METHODS:
         raise UsageError(f"there is no method '{method}'", needs=joined([*METHODS]), found=repr(method),
                          fix=nearest(method, METHODS))  # fmt: skip
+    if asked.interact and method != "linear":
+        raise UsageError("interact is for linear models", needs="method 'linear'", found=method or "no method",
+                         fix="--method linear; networks let the effect differ by all columns, as they are")  # fmt: skip
     own = () if post is None else inputs_of(post)
     if post is not None:
         adjust = _what_it_looks_at(post, names, graph, adjust)
     asked = _by_right(asked, columns, graph, adjust, method)
     rows = columns.rows((*_variables(asked), *own)).with_values((*names, target))
     for name in names:
-        must_vary(rows.variables[name], "treatment")
-    must_vary(rows.variables[target], "outcome")
+        must_vary(rows, name, "treatment")
+        must_be_settable(rows.variables[name])
+    must_vary(rows, target, "outcome")
+    if asked.along and rows.variables[asked.along].column.kind is Kind.DATE:
+        raise Unsupported(f"there is no curve along dates, as in '{asked.along}'", needs="a column of numbers",
+                          found=rows.variables[asked.along].column.reason,
+                          fix="a column of days, months or years as numbers")  # fmt: skip
+    told, notes = noticed(rows, names_of(asked))
     asked = replace(asked, event=event_of(rows.variables[target], event))
     if post is not None and form is not None:
         if rows.size < len(form):
@@ -129,7 +142,7 @@ def do(
     else:
         found = _estimated(asked, rows, method, options)
     facts = {"source": columns.source.name, "sha256": columns.source.sha256, **found.facts}
-    return replace(found, facts=facts, warnings=(*rows.lost, *found.warnings))
+    return replace(found, facts=facts, warnings=(*rows.lost, *told, *found.warnings), notes=(*notes, *found.notes))
 
 
 def _parts(what: tuple[Any, ...]) -> tuple[Particles | None, Any, Any]:
@@ -196,21 +209,30 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
             fix="method='discrete', with numbers cut into categories",
         )  # fmt: skip
     if method == "linear":
-        return linear(asked, rows, adjust)
+        found = linear(asked, rows, adjust)
+        if adjust:
+            _must_overlap(found, LINE)
+        return found
     extra = asked.conditional.adjustment if asked.conditional is not None else ()
     every = tuple(dict.fromkeys((*adjust, *extra, *asked.given)))
     if is_dose([rows.variables[name] for name in asked.treatments]):
         return doses(asked, rows, every, settings_)
     found = networks(asked, rows, every, settings_)
+    _must_overlap(found, NONE)
+    return found
+
+
+def _must_overlap(found: Effect, limit: float) -> None:
+    """An error where there are no two alike rows with different treatments."""
     overlap = found.overlap
-    if overlap is not None and overlap.beyond > NONE:
+    if overlap is not None and overlap.beyond > limit:
         a, b = found.levels[found.level], found.levels[found.versus]
         raise DataError(
             "no overlap at all: what is adjusted for tells the treatment of every row",
-            needs=f"rows that are alike, with {a} and with {b}", found=overlap.verdict,
+            needs=f"rows that are alike, with {a} and with {b}",
+            found=f"{percent(overlap.beyond)} of the rows have none like them with the other",
             fix="adjust for less, if that is right; else these data say nothing about this effect",
         )  # fmt: skip
-    return found
 
 
 def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, method: str | None) -> Asked:
@@ -242,6 +264,7 @@ def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, 
         among = None if not asked.given else identify(source, asked.treatments, asked.outcome, asked.given)
     except NotIdentified as error:
         raise _in_other_words(error) from None
+    must_come_before(source, asked.treatments, wanted or ())
     if found.kind == "no effect":
         raise UsageError(
             f"{', '.join(asked.treatments)} does not act on {asked.outcome}, by the graph: the effect is 0, whatever "
@@ -255,12 +278,13 @@ def _refusal(asked: Asked, columns: Columns) -> UsageError:
     """Data alone show what goes along, and no effect."""
     t, y = asked.treatments[0], asked.outcome
     others = [n for n in columns.names if n not in {*asked.treatments, y}]
-    z = others[0] if others else "age"
+    z = next((n for n in others if columns.adjustable(n)), "age")
+    a, b, c = (quoted(name) for name in (z, t, y))
     return UsageError(
         f"these data alone cannot say what {t} does to {y}: they show what goes along with it",
         needs="a graph of what acts on what, or the columns that act on both",
         found=f"neither; there are: {joined(others)}" if others else "neither",
-        fix=f'--graph "{z} -> {{{t}, {y}}}; {t} -> {y}" or --adjust {z}; --adjust "" where {t} was drawn by lot',
+        fix=f'--graph "{a} -> {{{b}, {c}}}; {b} -> {c}" or --adjust {shell(z)}; --adjust "" where {t} was drawn by lot',
     )
 
 
@@ -287,12 +311,12 @@ def _whom(estimand: str | tuple[str, str]) -> tuple[str, str, str]:
     """Whose effect, the column of groups, the column along which."""
     if isinstance(estimand, str) and estimand in WHOM:
         return estimand, "", ""
-    if isinstance(estimand, tuple) and len(estimand) == 2 and estimand[0] in {"group", "along"}:
+    if isinstance(estimand, tuple) and len(estimand) == 2 and estimand[0] in {"group", "along"} and estimand[1]:
         kind, column = estimand
         return "average", column if kind == "group" else "", column if kind == "along" else ""
     raise UsageError(
         f"there is no estimand {estimand!r}", needs=f'{joined([*WHOM])}, ("group", column) or ("along", column)',
-        found=repr(estimand), fix='estimand="treated", or ("group", "size")',
+        found=repr(estimand), fix='estimand="treated", or ("group", "size"); --estimand treated, or group:size',
     )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def ridge_precision(gram: Tensor, moment: Tensor, square: Tensor) -> Tensor:
 
     gram: (..., D, D), moment: (..., D), square: (...), weighted sums of φ φᵀ, φ y and y², φ₀ = 1, whose weight is flat.
     """
-    n = gram[..., 0, 0]
+    n = gram[..., 0, 0].clamp(min=1e-6)  # a level whose only rows are left out has none
     mean, total = gram[..., 1:, 0] / n.unsqueeze(-1), moment[..., 0]
     centred = gram[..., 1:, 1:] - n[..., None, None] * mean.unsqueeze(-1) * mean.unsqueeze(-2)
     values, vectors = torch.linalg.eigh((centred + centred.mT) / 2)

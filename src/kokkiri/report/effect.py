@@ -86,13 +86,16 @@ def html(
     return environment.from_string((folder / "effect.html").read_text("utf-8")).render(
         style=(folder / "page.css").read_text("utf-8") + (folder / "effect.css").read_text("utf-8"),
         effect=effect, command=command, kicker=" · ".join(filter(None, (source(effect), f"do({effect.treatment})"))),
-        sentence=minus(sentence(effect, level)), warnings=warnings(effect, overlap, balance, refutation),
+        sentence=minus(sentence(effect, level)), distrusted=distrusted(overlap, refutation),
+        warnings=warnings(effect, overlap, balance, refutation),
         figures=figures(effect, overlap, level), graph=graph(effect), formula=effect.formula,
         right=effect_words.right(effect), seen=seen_and_done(effect, level), heads=heads(effect),
         level=f"{100 * level:g}",
         posterior=effect.picture(), groups=group_rows(effect, level),
         groups_picture=effect_pictures.groups(effect) if effect.groups else "",
         dose=effect_pictures.dose_response(effect, level) if effect.curve is not None else "",
+        along=effect_pictures.along(effect, level) if effect.along is not None else "",
+        whose=effect_words.whose(effect), unmeasured=effect_words.unmeasured(effect),
         overlap=overlap, balance=balance, shown=SHOWN, refutation=refutation, no_refutation=no_refutation,
         customs=CUSTOMS, sensitivity=sensitivity, assumed=assumptions(effect), versions=_versions(),
         notes=[*effect.notes, *noted],
@@ -103,7 +106,7 @@ def sentence(effect: Effect, level: float = 0.95) -> str:
     """The answer, as one would say it."""
     one, other = effect.levels[effect.level], effect.levels[effect.versus]
     what = f"the probability of {effect.outcome} = {effect.event}" if effect.event else f"the mean of {effect.outcome}"
-    among = {"average": "", "treated": f", among rows that had {one}", "untreated": f", among rows that had {other}"}
+    among = "" if effect.whom == "average" else f", among rows that had {effect_words.had(effect)}"
     q = effect.effect
     low, high = q.interval(level)
     number = lambda v: phrases.plain(v, max(0, effect_words.decimals(effect) - 1))
@@ -112,10 +115,15 @@ def sentence(effect: Effect, level: float = 0.95) -> str:
         does = f"Setting {one} rather than {other}"
     if low < 0 < high:
         open_ = f"whether it does at all is open: {number(low)} to {number(high)}"
-        return f"{does} changes {what} by {number(q.centre)}{among[effect.whom]}; {open_}"
+        return f"{does} changes {what} by {number(q.centre)}{among}; {open_}"
     ends = f"{number(low)} to {number(high)}" if low >= 0 else f"{number(-high)} to {number(-low)}"
     verb, size = "raises" if low >= 0 else "lowers", number(abs(q.centre))
-    return f"{does} {verb} {what} by {size}{among[effect.whom]}: by {ends}, with {100 * level:g} %"
+    return f"{does} {verb} {what} by {size}{among}: by {ends} with a probability of {100 * level:g} %"
+
+
+def distrusted(overlap: Overlap | None, refutation: Refutation | None) -> bool:
+    """Whether the answer must not be believed, by what was looked at."""
+    return bool(refutation and refutation.convicted) or (overlap is not None and overlap.grade in {"bad", "none"})
 
 
 def figures(effect: Effect, overlap: Overlap | None, level: float) -> list[Figure]:
