@@ -45,13 +45,15 @@ class Rows:
 
 class Sets(NamedTuple):
     """M complete cross-fits. fold: (M, n) which fold each row is in. weight: (M, n). whole: the first so many count
-    every row once, and the others are replicates.
+    every row once, and the others are replicates. starts: set m begins with the weights of set m
+    modulo `starts`; 0 for weights of its own.
     """
 
     fold: Tensor
     weight: Tensor
     folds: int
     whole: int
+    starts: int = 0
 
     def masks(self) -> Tensor:
         """(M F, n) weights of rows for the replica of each set and fold: zero in the fold."""
@@ -61,7 +63,7 @@ class Sets(NamedTuple):
     def part(self, start: int, stop: int) -> Sets:
         """Some of the sets."""
         whole = max(0, min(stop, self.whole) - start)
-        return Sets(self.fold[start:stop], self.weight[start:stop], self.folds, whole)
+        return Sets(self.fold[start:stop], self.weight[start:stop], self.folds, whole, self.starts)
 
     def unseen(self, values: Tensor) -> Tensor:
         """(M, F, n, ...) what each replica says of all rows -> (M, n, ...), each row by the replica of its fold."""
@@ -115,7 +117,8 @@ def crossfit(
     """Trains the replicas of all sets and folds as one herd. first: the number of the first set, for its weights."""
     many, folds = len(sets.fold), sets.folds
     outputs = likelihood.outputs(targets)
-    seeds = [key(seed, "member", first + m) >> 1 for m in range(many)]
+    place = [first + m for m in range(many)]
+    seeds = [key(seed, "member", m % sets.starts if sets.starts else m) >> 1 for m in place]
     made = sweep(herd(lambda: learner.make(outputs), seed=seeds), fold=range(folds))
     made = replace(made, weight=sets.masks(), hyper={})
     trained = trained_herd(made, rows, learner, likelihood, seed)

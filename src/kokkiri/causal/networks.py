@@ -108,7 +108,7 @@ def network_nuisances(
     made, treated = _once(task, t, y, likelihood, repetitions, seed)
     least = least_propensity(n)
     p, own = treated.probability[0], None if weight is None else weight.double()
-    nuisances = Nuisances(t, y, own, made.fold, made.mean[0], p, least=least)
+    nuisances = Nuisances(t, y, own, made.fold[0], made.mean[0], p, least=least)
     again = [_again(task, nuisances, made, treated, likelihood, key(seed, "again", b) >> 1) for b in range(replicates)]
     if again:
         nuisances = nuisances._replace(

@@ -25,7 +25,7 @@ GUESS = 2  # folds of a quick look for the noise
 class Outcomes(NamedTuple):
     """mean: (1 + B, K, n), the whole sets together and each replicate. features: (M, F, n, K C) what the mixture says
     of every row, on the scale of the network's outputs. hidden: (F, n, D). weights: of the candidates, over all rows.
-    noise: root mean square out of fold, in the units of y. fold: (n,) of the first set. parts: what can
+    noise: root mean square out of fold, in the units of y. fold: (M, n) of the whole sets. parts: what can
     predict other inputs.
     """
 
@@ -133,7 +133,7 @@ def outcomes(
     last = order[-1]
     phi = hidden(fitted[last.name][0].herd[list(range(sets.folds))], x if last.raw else inputs)
     rms = float((y - found[0].gather(0, t[None])[0]).square().mean().sqrt())
-    return Outcomes(found, features, phi, weights, rms, sets.fold[0], parts, (units.shift, units.scale))
+    return Outcomes(found, features, phi, weights, rms, whole.fold, parts, (units.shift, units.scale))
 
 
 def _fitted(rows: Rows, sets: Sets, one: Learner, arms: Arms, seed: int, first: int = 0) -> Fitted:
@@ -225,6 +225,10 @@ class _Part(NamedTuple):
     @property
     def fold(self) -> Tensor:
         return self.sets.fold
+
+    @property
+    def starts(self) -> int:
+        return self.sets.starts
 
     def masks(self) -> Tensor:
         return self.sets.masks().unflatten(0, (len(self.fold), -1))[:, : self.folds].flatten(0, 1)

@@ -1,8 +1,8 @@
 """The Bayesian bootstrap with everything solved again in each draw: heads in closed form, or whole networks.
 
-In a draw the rows have Dirichlet weights, for the models as for the mean of the score. Heads (the last layers, on
-features that stay as the first cross-fit left them) are one batch of ridge and logistic regressions, whose priors are
-found by evidence; whole networks are a herd, many times the work, and the yardstick for the heads.
+In a draw the rows have Dirichlet weights, for the models as for the mean of the score. Heads (lines on what the first
+networks predict, which stays) are one batch of ridge and logistic regressions, whose priors are found by evidence;
+whole networks are a herd, many times the work, and the yardstick for the heads.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from kokkiri.causal.crossfit import Sets
 from kokkiri.causal.networks import CrossFit, learner, learners_of, steep
 from kokkiri.causal.outcomes import outcomes
 from kokkiri.causal.propensities import propensities
+from kokkiri.causal.solvers import predictions
 from kokkiri.likelihoods import Bernoulli, Gaussian
 from kokkiri.numerics.effects import Kind, Nuisances, average, dirichlet, scores
-from kokkiri.numerics.heads import Frozen, Heads, Replicates, freeze, precisions, solve
+from kokkiri.numerics.heads import Heads, Replicates, freeze, precisions, solve
 from kokkiri.numerics.random import key
 from kokkiri.types import Likelihood
 
 CHUNK = 50  # draws at once
 
 
-def head_draws(found: CrossFit, draws: int, seed: int = 0, kind: Kind = "average", most: int = 0) -> Tensor:
-    """(draws, K) of θ, outcome and propensity solved anew on the networks' features in each draw.
+def head_draws(found: CrossFit, draws: int, seed: int = 0, kind: Kind = "average", *, hidden: bool = False) -> Tensor:
+    """(draws, K) of θ, outcome and propensity solved anew in each draw on what the networks predict out of fold.
 
-    most: how many principal directions of the features are kept, those of greatest variance; 0 for all.
+    hidden: on their last hidden layers instead, which have learnt noise by heart that the heads then weigh anew: draws
+    scatter more than those of networks trained anew do (benchmarks/results/refuters.md).
     """
     nuisances = found.nuisances
-    frozen = freeze(found.features, nuisances.fold)
-    if most and frozen.features.shape[-1] > most + 1:
-        frozen = Frozen(_principal(frozen.features, most), frozen.fold)
+    features = found.features if hidden else predictions(nuisances.outcome, nuisances.propensity)
+    frozen = freeze(features, nuisances.fold)
     weight = torch.ones_like(nuisances.y) if nuisances.weight is None else nuisances.weight
     prior = precisions(frozen, nuisances.levels, nuisances.t, nuisances.y, weight)
     out = []
@@ -48,23 +49,27 @@ def network_draws(
     likelihood: Likelihood | None = None, network: Callable[[int], nn.Module] | None = None,
     propensity: Callable[[int], nn.Module] | None = None,
 ) -> Tensor:  # fmt: skip
-    """(draws, K) of θ, all networks trained anew in each draw: `folds` of each kind a draw. x, …: as they were."""
+    """(draws, K) of θ, all networks trained anew in each draw: as many as the cross-fit has. x, …: as they were.
+
+    Folds and initial weights are the same in all draws, which so differ in their rows' weights and in nothing else.
+    """
     nuisances, steps, out = found.nuisances, found.facts["steps"], []
     n, t, y, levels = len(nuisances.y), nuisances.t, nuisances.y, nuisances.levels
     if likelihood is None:
         likelihood = Bernoulli() if bool(((y == 0) | (y == 1)).all()) else Gaussian()
-    x = x.float()
+    x, own = x.float(), key(seed, "refit") >> 1
     inputs = steep(x) if x.ndim == 2 else x
     used = [one for one in learners_of(x, n, steps, network) if found.outcome[one.name] > 0]
     names = {name for name, w in found.propensity.items() if w > 0}
-    for part, w in enumerate(dirichlet(n, draws, seed, nuisances.weight).split(CHUNK)):
-        sets = Sets(nuisances.fold.expand(len(w), n), w.float(), found.facts["folds"], 1)
-        own = key(seed, "refit", part) >> 1
+    fold = found.foreteller.runs[0][0].fold
+    many, net = len(fold), learner("network", propensity, x, n, steps)
+    for w in dirichlet(n, draws, seed, nuisances.weight).split(max(1, CHUNK // many)):
+        each = fold.repeat(len(w), 1), w.float().repeat_interleave(many, 0)
+        sets = Sets(*each, found.facts["folds"], 1, starts=many)
         made = outcomes(x, inputs, t, y, likelihood, levels, sets, used, own, found.facts["noise"])
-        treated = propensities(
-            x, inputs, t, levels, sets, made.features, learner("network", propensity, x, n, steps), own, None, names
-        )
-        out.append(_means(nuisances, Heads(made.mean, treated.probability), w, kind))
+        treated = propensities(x, inputs, t, levels, sets, made.features, net, own, None, names)
+        heads = (v.unflatten(0, (len(w), many)).mean(1) for v in (made.mean, treated.probability))
+        out.append(_means(nuisances, Heads(*heads), w, kind))
     return torch.cat(out)
 
 
@@ -75,10 +80,3 @@ def _means(nuisances: Nuisances, heads: Heads, w: Tensor, kind: Kind) -> Tensor:
         for mu, e, one in zip(heads.outcome, heads.propensity, w, strict=True)
     ]
     return torch.stack(out)
-
-
-def _principal(features: Tensor, most: int) -> Tensor:
-    """(F, n, 1 + most) of (F, n, D), the first column being 1."""
-    phi = features[..., 1:]
-    _, _, v = torch.linalg.svd(phi, full_matrices=False)
-    return torch.cat([features[..., :1], phi @ v[:, :most].mT], -1)
