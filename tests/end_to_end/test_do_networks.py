@@ -51,7 +51,7 @@ def test_treated_groups_and_levels():
     groups = kk.do(data, {"t": "yes"}, adjust=X, estimand=("group", "sex"), **about).group_effects
     assert groups["f"].mean - groups["m"].mean == pytest.approx(1.0, abs=0.5)
     treated = kk.do(data, {"t": "yes"}, adjust=X, estimand="treated", **about)
-    assert "among those who had yes" in str(treated)
+    assert "among those who had t = yes" in str(treated)
     assert treated.mean == pytest.approx(1.0, abs=0.35)
     doses = kk.do(data, {"dose": 2}, versus={"dose": 0}, adjust=X, **about)
     assert doses.levels == ("0", "1", "2")
