@@ -110,6 +110,15 @@ def test_it_is_said_that_overlap_of_a_number_is_not_measured(table, capsys):
     assert "overlap not measured, since dose mg is a number" in text
 
 
+def test_a_line_through_what_bends_is_warned_of(table, tmp_path, capsys):
+    ask = ["--treatment", "dose mg", "--adjust", "severity", "--method", "linear", "--set", "3", "--versus", "1"]
+    data = trial()
+    data["bent"] = [s + 5 * np.tanh(2 * d - 3) for s, d in zip(data["score"], data["dose mg"], strict=True)]
+    bent = flat(said(capsys, written(tmp_path / "bent.csv", data), *ask, "--outcome", "bent"))
+    assert re.search(r"! bent is no straight line in dose mg: its square is \d+\.\d standard errors from nothing", bent)
+    assert "no straight line" not in said(capsys, table, *ask, "--outcome", "score")
+
+
 def test_what_is_loud_is_not_said_quietly_as_well(table, capsys):
     text = said(capsys, table, *ASK, "--adjust", "symptom,age", "--method", "linear")
     assert text.count("unbalanced:") + text.count(" balanced:") == 1

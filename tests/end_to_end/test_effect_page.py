@@ -19,7 +19,7 @@ from kokkiri.cli.main import main
 from kokkiri.effects import do
 from kokkiri.errors import OutputError
 from kokkiri.numerics.random import philox
-from kokkiri.report.effect import html, sentence
+from kokkiri.report.effect import group_rows, html, sentence
 
 GRAPH = "size -> {treatment, recovered}; treatment -> recovered"
 
@@ -171,6 +171,15 @@ def test_a_curve_along_a_column_is_on_the_page():
     text = html(replace(effect, along=("age", Curve(values, noise + values / 10))))
     assert "<h3>Along age</h3>" in text
     assert "Along age" not in html(effect)
+
+
+def test_no_group_is_certain():
+    groups = tuple(g._replace(means=g.means * 0 + torch.tensor([1.0, 0.0]), law=None) for g in stones().groups)
+    assert [row[-1] for row in group_rows(replace(stones(), groups=groups), 0.95)] == ["> 0.9999"] * 2
+
+
+def test_why_an_effect_has_no_replicates_is_told_with_what_it_needs():
+    assert "It needs the rows that it was computed from." in html(replace(statin(), sample=None))
 
 
 def test_the_legend_of_a_posterior_covers_no_curve():

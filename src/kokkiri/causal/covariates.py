@@ -17,6 +17,7 @@ BLOCKS = {
     Kind.NUMBER: "number", Kind.BOOLEAN: "number", Kind.IDENTIFIER: "number", Kind.CATEGORY: "category",
     Kind.DATE: "date",
 }  # fmt: skip
+DATE = ("day", *(f"{what} ({wave})" for what in ("season", "weekday", "hour") for wave in ("sine", "cosine")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,9 @@ class Covariates:
     >>> covariates, x = encoded(rows, ["age", "city"])
     >>> covariates.names, x.shape
     (('age', 'city = a', 'city = b'), torch.Size([3, 3]))
+    >>> days = Columns({"seen": ["2021-03-01", "2021-07-19", "2022-01-08"]}).rows(["seen"])
+    >>> encoded(days, ["seen"])[0].names[:3]
+    ('seen = day', 'seen = season (sine)', 'seen = season (cosine)')
     """
 
     columns: tuple[Column, ...]
@@ -124,6 +128,8 @@ def _labels(encoder: TableEncoder, columns: Mapping[str, Column]) -> tuple[tuple
                     own[slot] = f"{group.name} = {level}"
             if slots[group.name].other:
                 own[-1 - slots[group.name].gaps] = f"{group.name} = other"
+        elif group.kind == "date":
+            own = [f"{group.name} = {part}" for part in DATE[:width]]
         else:
             own = [group.name] if width == 1 else [f"{group.name} {k}" for k in range(width)]
         labels += own

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kokkiri.drawing import FIRST, GRID, INK, MUTED, axes
+from kokkiri.drawing import FIRST, INK, MUTED, axes
 from kokkiri.numerics.projection import band
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _curve(
         if marks is not None:
             inside = marks[(marks >= x[0]) & (marks <= x[-1])][:1000].numpy()
             low, high = ax.get_ylim()
-            ax.plot(inside, np.full(len(inside), low), "|", color=GRID, markersize=8)
+            ax.plot(inside, np.full(len(inside), low), "|", color=MUTED, alpha=0.3, markersize=8)
             ax.set_ylim(low, high)
         ax.set_xlabel(across)
         ax.set_ylabel(up)

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from kokkiri.causal import straight
 from kokkiri.causal.adjusted import must_come_before, names_of, noticed
-from kokkiri.causal.asked import WHOM, Asked, event_of, must_be_settable, must_vary, settings
+from kokkiri.causal.asked import Asked, event_of, must_be_settable, must_vary, settings
 from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
 from kokkiri.causal.dose_effect import doses, is_dose
 from kokkiri.causal.effect import Effect
@@ -24,8 +25,7 @@ from kokkiri.causal.network_effect import Networks, networks
 from kokkiri.causal.reading import graph_of
 from kokkiri.causal.variables import Columns, Rows
 from kokkiri.data.columns import Kind
-from kokkiri.data.core import Data
-from kokkiri.data.named import DATA_SETS, DataSet
+from kokkiri.effects.arguments import data_set_of, outcome_of, parts_of, treatment_of, whom_of
 from kokkiri.effects.of_posterior import inputs_of, of_posterior
 from kokkiri.errors import DataError, NotIdentified, Unsupported, UsageError, nearest
 from kokkiri.phrases import joined, percent
@@ -78,20 +78,20 @@ def do(
     >>> round(effect.mean, 4), round(effect.association.mean, 4)
     (0.0515, -0.0452)
     """
-    post, data, treatment = _parts(what)
-    known = _named(data)
+    post, data, treatment = parts_of(what)
+    known = data_set_of(data)
     if known is not None and kinds:
         raise UsageError(f"the data set '{known.name}' is read as it is", needs="a table of your own",
                          found=f"--kind {joined(list(kinds))}", fix="leave --kind out")  # fmt: skip
     form = None if post is None else rows_for(post, data, table=table, encoding=encoding)
     columns = Columns(data if form is None else form, kinds=kinds, table=table, encoding=encoding)
-    names, level, other = settings(treatment if treatment is not None else _treatment_of(known), versus)
+    names, level, other = settings(treatment if treatment is not None else treatment_of(known), versus)
     if post is not None and outcome is None:
         outcome = post.form.target.name
-    target, event = _outcome(data, known, outcome)
+    target, event = outcome_of(data, known, outcome)
     if graph is None and adjust is None and not as_names(instruments) and known is not None and known.graph:
         graph = known.graph
-    whom, group, line = _whom(estimand)
+    whom, group, line = whom_of(estimand)
     for name in names:
         columns.must_have(name, "the treatment")
     columns.must_have(target, "the outcome")
@@ -143,18 +143,6 @@ def do(
         found = _estimated(asked, rows, method, options)
     facts = {"source": columns.source.name, "sha256": columns.source.sha256, **found.facts}
     return replace(found, facts=facts, warnings=(*rows.lost, *told, *found.warnings), notes=(*notes, *found.notes))
-
-
-def _parts(what: tuple[Any, ...]) -> tuple[Particles | None, Any, Any]:
-    """A posterior or none, data, and a treatment or none."""
-    post = what[0] if what and isinstance(what[0], Particles) else None
-    rest = what[1:] if post is not None else what
-    if not 1 <= len(rest) <= 2:
-        raise UsageError(
-            "do takes data and a treatment", needs='do(data, {"dose": 1}), perhaps after a posterior',
-            found=f"{len(what)} arguments", fix="name the others: versus=, outcome=, graph=, adjust=",
-        )  # fmt: skip
-    return post, rest[0], rest[1] if len(rest) == 2 else None
 
 
 def _what_it_looks_at(post: Particles, names: Sequence[str], graph: Any, adjust: Names | None) -> Names | None:
@@ -212,7 +200,8 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
         found = linear(asked, rows, adjust)
         if adjust:
             _must_overlap(found, LINE)
-        return found
+        bent = straight.warning(found.sample, found.treatment, found.outcome)
+        return replace(found, warnings=(*found.warnings, *bent))
     extra = asked.conditional.adjustment if asked.conditional is not None else ()
     every = tuple(dict.fromkeys((*adjust, *extra, *asked.given)))
     if is_dose([rows.variables[name] for name in asked.treatments]):
@@ -305,43 +294,3 @@ def _variables(asked: Asked) -> Sequence[str]:
             names += [*estimand.adjustment, *estimand.mediators]
             names += [*estimand.instruments.variables, *estimand.instruments.given] if estimand.instruments else []
     return tuple(dict.fromkeys(names))
-
-
-def _whom(estimand: str | tuple[str, str]) -> tuple[str, str, str]:
-    """Whose effect, the column of groups, the column along which."""
-    if isinstance(estimand, str) and estimand in WHOM:
-        return estimand, "", ""
-    if isinstance(estimand, tuple) and len(estimand) == 2 and estimand[0] in {"group", "along"} and estimand[1]:
-        kind, column = estimand
-        return "average", column if kind == "group" else "", column if kind == "along" else ""
-    raise UsageError(
-        f"there is no estimand {estimand!r}", needs=f'{joined([*WHOM])}, ("group", column) or ("along", column)',
-        found=repr(estimand), fix='estimand="treated", or ("group", "size"); --estimand treated, or group:size',
-    )  # fmt: skip
-
-
-def _named(data: Any) -> DataSet | None:
-    """The data set of that name, if there is one."""
-    return next((d for d in DATA_SETS if d.name == data), None) if isinstance(data, str) else None
-
-
-def _treatment_of(known: DataSet | None) -> str:
-    if known is not None and known.treatment:
-        return known.treatment
-    raise UsageError("do got no treatment", needs="the column that is set", found="none",
-                     fix='kk.do(data, {"dose": 1}, …); on the command line --treatment dose')  # fmt: skip
-
-
-def _outcome(data: Any, known: DataSet | None, outcome: str | Mapping[str, str] | None) -> tuple[str, str]:
-    """The column and the value that is meant, "" where it is open."""
-    if isinstance(outcome, Mapping) and len(outcome) == 1:
-        ((name, event),) = outcome.items()
-        return name, str(event)
-    if isinstance(outcome, str):
-        return outcome, ""
-    if outcome is None and known is not None:
-        return known.target, ""
-    if outcome is None and isinstance(data, Data) and data.target is not None:
-        return data.target.name, ""
-    raise UsageError("do got no outcome", needs="the column that is acted upon", found=repr(outcome),
-                     fix='outcome="recovered", or {"recovered": "yes"}; on the command line --outcome')  # fmt: skip

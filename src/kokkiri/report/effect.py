@@ -75,7 +75,7 @@ def html(
         try:
             refutation = effect.refute()
         except KokkiriError as error:
-            no_refutation = error.what
+            no_refutation = f"{error.what}. It needs {error.needs}"
     sensitivity = effect.sensitivity() if sensitivity is None else sensitivity
     noted = [effect.estimand.note] if effect.estimand is not None and effect.estimand.note else []
     checks = dict(effect_words.checked(effect))
@@ -196,7 +196,7 @@ def _told(q: Quantity, level: float, digits: int) -> tuple[str, str]:
 
 def group_rows(effect: Effect, level: float) -> list[tuple[str, str, str, str, str]]:
     """Group, share of the rows, mean, interval, probability that it is above 0."""
-    digits, sure = effect_words.decimals(effect), phrases.probability
+    digits, sure = effect_words.decimals(effect), effect_words.sure
     return [
         (f"{g.column} = {g.value}", phrases.percent(g.share), *_told(q, level, digits), sure(q.probability()))
         for g, q in zip(effect.groups, effect.group_effects.values(), strict=True)
