@@ -7,7 +7,8 @@ from kokkiri.causal.arms import Arms
 from kokkiri.causal.crossfit import Rows, sets_of
 from kokkiri.causal.lines import lines
 from kokkiri.causal.networks import learners_of, network_nuisances, steep
-from kokkiri.likelihoods import Gaussian
+from kokkiri.causal.outcomes import outcomes
+from kokkiri.likelihoods import Bernoulli, Gaussian
 from kokkiri.numerics.heads import Frozen, ridges
 
 
@@ -79,3 +80,16 @@ def test_each_level_has_weights_of_its_own():
     error = (found.nuisances.outcome - torch.stack([bent, x[:, 1]])).square().mean(1).sqrt()
     assert float(error[1]) < 0.1
     assert float(error[0]) < 0.7
+
+
+def test_a_trained_line_of_log_odds_reaches_large_effects():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 4, generator=g)
+    t = (torch.rand(1000, generator=g) < 0.3).long()
+    p = torch.stack([x[:, 0] - 2, 2 - x[:, 0] + x[:, 1]]).double().sigmoid()
+    y = (torch.rand(1000, generator=g) < p.gather(0, t[None])[0]).double()
+    sets = sets_of(1000, 3, 1, 0, 0, strata=t)
+    line = [one for one in learners_of(x, 1000, 300) if one.name == "linear"]
+    found = outcomes(x, steep(x), t, y, Bernoulli(), 2, sets, line, 0).mean[0]
+    error = (found - p).square().mean(1).sqrt()
+    assert float(error.max()) < 0.06  # logistic regressions of each level have 0.03

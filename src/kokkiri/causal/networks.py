@@ -36,6 +36,7 @@ from kokkiri.types import Likelihood
 
 WIDTH = 32
 SCALE = 0.02  # of the prior on weights of standardised inputs, per unit of steepness
+FLAT = 0.02  # precision of a trained line's prior, under which levels may differ by several log-odds
 WHOLE = 4000  # rows up to which every step sees all of them
 
 
@@ -207,7 +208,7 @@ def learners_of(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Modul
     found = [learner("network", network, x, n, steps)]
     if x.ndim == 2 and x.shape[1] <= n / 5:
         width = x.shape[1]
-        line = Learner("linear", lambda outputs: MLP(width, [], outputs), Normal(1.0), min(steps, 300), None, 0.1)
+        line = Learner("linear", lambda outputs: MLP(width, [], outputs), Normal(FLAT), min(steps, 300), None, 0.2)
         found.append(line)
     return found
 
