@@ -110,6 +110,12 @@ def test_it_is_said_that_overlap_of_a_number_is_not_measured(table, capsys):
     assert "overlap not measured, since dose mg is a number" in text
 
 
+def test_groups_by_what_was_not_declared_are_warned_of(table, capsys):
+    by = lambda name: flat(said(capsys, table, *LINE, "--estimand", f"group:{name}"))
+    assert "! an effect by recovered is adjusted for it, too: right only if drug does not act on" in by("recovered")
+    assert "is adjusted for it, too" not in by("severity")
+
+
 def test_a_line_through_what_bends_is_warned_of(table, tmp_path, capsys):
     ask = ["--treatment", "dose mg", "--adjust", "severity", "--method", "linear", "--set", "3", "--versus", "1"]
     data = trial()
@@ -149,6 +155,18 @@ REFUSED = {
     "adjusting for what comes after, off the causal paths": (
         [*ASK, "--graph", "age -> {drug, score}; drug -> {score, symptom}", "--adjust", "age,symptom"],
         "found   drug → symptom"),
+    "groups of what comes after": (
+        [*ASK, "--graph", "age -> {drug, score}; drug -> symptom -> score", "--estimand", "group:symptom"],
+        "'symptom' comes after drug, and makes no groups of its effect"),
+    "interactions with what comes after": (
+        [*ASK, "--graph", "age -> {drug, score}; drug -> symptom -> score", "--interact", "symptom", "--method",
+         "linear"], "'symptom' comes after drug, and is not adjusted for"),
+    "interactions with what the graph does not know": (
+        [*ASK, "--graph", "age -> {drug, score}; drug -> score", "--interact", "severity", "--method", "linear"],
+        "'severity' is no variable of the graph"),
+    "groups of a dose by networks": (
+        ["--treatment", "dose mg", "--outcome", "score", *ADJUST, "--set", "3", "--versus", "1", "--estimand",
+         "group:severity"], "doses have no effects by groups with networks"),
     "adjusting for a column without values": ([*ASK, "--adjust", "nothing"], "'nothing' has no values to adjust for"),
     "adjusting for names of rows": ([*ASK, "--adjust", "patient id"], "'patient id' cannot be adjusted for"),
     "a line over no overlap": ([*ASK, "--adjust", "marker", "--method", "linear"], "no overlap at all"),

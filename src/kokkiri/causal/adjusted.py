@@ -26,11 +26,12 @@ def names_of(asked: Asked) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def must_come_before(graph: Graph, treatments: Sequence[str], adjust: Sequence[str]) -> None:
-    """An error, with the path, where the treatment acts on something that was to be adjusted for.
+def must_come_before(graph: Graph, treatments: Sequence[str], adjust: Sequence[str], given: Sequence[str] = ()) -> None:
+    """An error, with the path, where the treatment acts on something that was to be adjusted for, or to make groups.
 
-    Where it lies on no causal path to the outcome, adjusting for it might be right. It never helps, though, and is
-    wrong as soon as the graph lacks one cause that it shares with the outcome.
+    What lies on no causal path to the outcome might be adjusted for. It never helps, though, and is wrong as soon as
+    the graph lacks one cause that it shares with the outcome. Groups by what the treatment acts on hold others when it
+    is set otherwise, so that their difference is no effect on anybody.
 
     >>> must_come_before(Graph(("dose", "fever"), (("dose", "fever"),)), ["dose"], ["fever"])
     Traceback (most recent call last):
@@ -40,12 +41,21 @@ def must_come_before(graph: Graph, treatments: Sequence[str], adjust: Sequence[s
       found   dose → fever
       fix     leave it out
     """
-    for name in adjust:
+    for name in (*adjust, *given):
         if name in graph.nodes and (path := directed_path(graph, treatments, name)):
             of = path.nodes[0]
-            raise UsageError(f"'{name}' comes after {of}, and is not adjusted for",
-                             needs=f"columns on which {of} does not act", found=str(path),
-                             fix="leave it out")  # fmt: skip
+            role = "makes no groups of its effect" if name in given else "is not adjusted for"
+            raise UsageError(f"'{name}' comes after {of}, and {role}", needs=f"columns on which {of} does not act",
+                             found=str(path), fix="leave it out")  # fmt: skip
+
+
+def beside(asked: Asked) -> list[str]:
+    """A warning where the effect is asked for by a column that was not declared, and is adjusted for all the same."""
+    if asked.estimand is not None:
+        return []  # the graph was asked
+    t = ", ".join(asked.treatments)
+    return [f"an effect by {name} is adjusted for it, too: right only if {t} does not act on {name}"
+            for name in asked.given if name not in asked.adjust]  # fmt: skip
 
 
 def noticed(rows: Rows, names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -166,9 +166,7 @@ def beyond(treatments: Sequence[Treatment], *sides: Sequence[Value]) -> list[str
     for value, t in ((v, t) for side in sides for t, v in zip(treatments, side, strict=True)):
         if not t.levels and not t.low <= float(value) <= t.high:
             where = f"{t.column.name} = {number_name(float(value))} lies outside the rows"
-            told.append(
-                f"{where}, which go from {plain(t.low)} to {plain(t.high)}: only the straight line speaks there"
-            )
+            told.append(f"{where}, which go from {plain(t.low)} to {plain(t.high)}: only the model speaks there")
     return told
 
 

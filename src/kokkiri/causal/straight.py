@@ -40,8 +40,8 @@ def warning(sample: Sample | None, treatment: str, outcome: str) -> tuple[str, .
     if abs(z) < BENT:
         return ()
     found = (f"{outcome} is no straight line in {treatment}: its square is {abs(z):.1f} standard errors from nothing, "
-             "so that neither the number nor its interval holds; --method networks draws the curve")  # fmt: skip
-    return (found,)
+             "so that neither the number nor its interval holds")  # fmt: skip
+    return (f"{found}; --method networks draws the curve" if sample.names else found,)
 
 
 def _left(of: Tensor, x: Tensor) -> Tensor:

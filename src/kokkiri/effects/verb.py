@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from kokkiri.causal import straight
-from kokkiri.causal.adjusted import must_come_before, names_of, noticed
+from kokkiri.causal.adjusted import beside, must_come_before, names_of, noticed
 from kokkiri.causal.asked import Asked, event_of, must_be_settable, must_vary, settings
 from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
 from kokkiri.causal.dose_effect import doses, is_dose
@@ -131,6 +131,7 @@ def do(
                           found=rows.variables[asked.along].column.reason,
                           fix="a column of days, months or years as numbers")  # fmt: skip
     told, notes = noticed(rows, names_of(asked))
+    told += beside(asked)
     asked = replace(asked, event=event_of(rows.variables[target], event))
     if post is not None and form is not None:
         if rows.size < len(form):
@@ -180,7 +181,8 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
         limit = CELLS if counted else min(CELLS, max(1, rows.size // ROWS_A_CELL))
         reason = why_not(asked, rows, limit)
         alone = not adjust and not asked.given and asked.whom == "average" and not rows.tensors
-        method = "discrete" if counted or not reason else "means" if alone else "networks"
+        exact = "discrete" if counted or not reason else "means" if alone else "networks"
+        method = "networks" if asked.along else exact
     if method == "means":
         if adjust or asked.given:
             raise UsageError("means of levels adjust for nothing", needs="adjust=(), no groups", found=joined(
@@ -205,6 +207,9 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
     extra = asked.conditional.adjustment if asked.conditional is not None else ()
     every = tuple(dict.fromkeys((*adjust, *extra, *asked.given)))
     if is_dose([rows.variables[name] for name in asked.treatments]):
+        if asked.given:
+            raise Unsupported("doses have no effects by groups with networks", needs="the average effect",
+                              found=joined([*asked.given]), fix="--method linear, or leave the groups out")  # fmt: skip
         return doses(asked, rows, every, settings_)
     found = networks(asked, rows, every, settings_)
     _must_overlap(found, NONE)
@@ -253,7 +258,11 @@ def _by_right(asked: Asked, columns: Columns, graph: Any, adjust: Names | None, 
         among = None if not asked.given else identify(source, asked.treatments, asked.outcome, asked.given)
     except NotIdentified as error:
         raise _in_other_words(error) from None
-    must_come_before(source, asked.treatments, wanted or ())
+    for name in asked.interact:
+        if name not in source.observed:
+            raise UsageError(f"'{name}' is no variable of the graph", needs="one of its nodes", found=repr(name),
+                             fix=nearest(name, source.observed))  # fmt: skip
+    must_come_before(source, asked.treatments, (*(wanted or ()), *asked.interact), asked.given)
     if found.kind == "no effect":
         raise UsageError(
             f"{', '.join(asked.treatments)} does not act on {asked.outcome}, by the graph: the effect is 0, whatever "
