@@ -110,6 +110,20 @@ def test_it_is_said_that_overlap_of_a_number_is_not_measured(table, capsys):
     assert "overlap not measured, since dose mg is a number" in text
 
 
+def test_groups_may_be_of_words_booleans_and_few_numbers(table, tmp_path, capsys):
+    """In a linear model: the same groups, whatever they are called."""
+    data = trial()
+    severe = [s == "severe" for s in data["severity"]]
+    data |= {"yes or no": ["yes" if s else "no" for s in severe], "few": [int(s) for s in severe]}
+    path, found = written(tmp_path / "groups.csv", data), []
+    for name in ("severity", "yes or no", "few"):
+        ask = [*ASK, "--adjust", f"age,{name}", "--method", "linear", "--estimand", f"group:{name}"]
+        text = said(capsys, path, *ask)
+        found.append(re.findall(rf"^{name} = \w+ +(\S+) % +(\S+) ", text, re.MULTILINE))
+    assert len(found[0]) == 2
+    assert found == [found[0]] * 3
+
+
 def test_groups_by_what_was_not_declared_are_warned_of(table, capsys):
     by = lambda name: flat(said(capsys, table, *LINE, "--estimand", f"group:{name}"))
     assert "! an effect by recovered is adjusted for it, too: right only if drug does not act on" in by("recovered")

@@ -182,6 +182,24 @@ def test_why_an_effect_has_no_replicates_is_told_with_what_it_needs():
     assert "It needs the rows that it was computed from." in html(replace(statin(), sample=None))
 
 
+def test_rounding_is_no_finding_of_a_refuter():
+    """Noise moves a front door by nothing: a spread of 5e-17 is none."""
+    rng = philox(3, "front door")
+    u, d = rng.random(500) < 0.5, rng.random((3, 500))
+    smoking = d[0] < 0.2 + 0.6 * u
+    tar = d[1] < 0.1 + 0.7 * smoking
+    people = {"smoking": smoking, "tar": tar, "cancer": d[2] < 0.1 + 0.4 * tar + 0.4 * u}
+    effect = do(people, "smoking", outcome="cancer", graph="smoking -> tar -> cancer; smoking <-> cancer")
+    table = str(effect.refute(("cause",), simulations=20))
+    assert re.search(r"0\.\d+ ± 0\.0+ ", table), table
+
+
+def test_a_caption_describes_what_is_drawn():
+    assert instrument().curve is not None
+    assert instrument().curve.seen is None
+    assert "Dashed: what was seen" not in html(instrument())
+
+
 def test_the_legend_of_a_posterior_covers_no_curve():
     """It stands above the axes, wherever the curves are."""
     svg = statin().picture()

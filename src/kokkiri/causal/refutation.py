@@ -133,7 +133,9 @@ class Refutation:
         """Refuter, what is expected, what was found, verdict."""
         scale = max(self.sd, 1e-300)
         digits = max(0, min(8, 2 - math.floor(math.log10(scale)))) if math.isfinite(scale) else 3
-        number = lambda v: phrases.plain(v, digits).replace("-0." + "0" * digits, "0." + "0" * digits)
+        # what is smaller than the last digit is rounding, not a number with a power of ten
+        kept = lambda v: 0.0 if abs(v) < 0.5 * 10.0**-digits else v
+        number = lambda v: phrases.plain(kept(v), digits)
         out = []
         for line in self.lines:
             name = f"{line.name} ({100 * self.share:g} %)" if line.refuter == "subset" else line.name

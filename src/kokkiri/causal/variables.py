@@ -122,6 +122,19 @@ class Rows:
         tensors = None if self.tensors is None else {name: t[keep] for name, t in self.tensors.items()}
         return replace(self, variables=variables, size=int(keep.sum()), tensors=tensors)
 
+    def categorical(self, name: str) -> Rows:
+        """The same, with this column as categories, if it has few values.
+
+        >>> Columns({"old": [True, False, True]}).rows(["old"]).categorical("old").variables["old"].column.levels
+        ('false', 'true')
+        """
+        v = self.variables[name]
+        coded = v.coded()
+        if coded is None or v.column.kind is Kind.CATEGORY:
+            return self
+        column = replace(v.column, kind=Kind.CATEGORY, levels=coded.levels)
+        return replace(self, variables={**self.variables, name: Variable(column, coded.codes)})
+
     def with_values(self, names: Sequence[str]) -> Rows:
         """The rows in which none of these is missing; `lost` says how many others there are."""
         keep = torch.ones(self.size, dtype=torch.bool)

@@ -199,7 +199,7 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
             fix="method='discrete', with numbers cut into categories",
         )  # fmt: skip
     if method == "linear":
-        found = linear(asked, rows, adjust)
+        found = linear(asked, rows.categorical(asked.group) if asked.group else rows, adjust)
         if adjust:
             _must_overlap(found, LINE)
         bent = straight.warning(found.sample, found.treatment, found.outcome)
