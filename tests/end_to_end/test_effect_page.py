@@ -200,6 +200,13 @@ def test_a_caption_describes_what_is_drawn():
     assert "Dashed: what was seen" not in html(instrument())
 
 
+def test_pictures_have_the_intervals_of_the_tables():
+    text, usual = html(stones(), level=0.5), html(stones())
+    assert "on recovered, 50 % intervals" in text
+    shaded = lambda page: page[page.index("The posterior of the effect") :].split("FillBetween")[1][:2000]
+    assert shaded(text) != shaded(usual)
+
+
 def test_the_legend_of_a_posterior_covers_no_curve():
     """It stands above the axes, wherever the curves are."""
     svg = statin().picture()

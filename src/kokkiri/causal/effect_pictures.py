@@ -19,15 +19,15 @@ POINTS = 201
 TAIL = 2e-3  # of the draws, on each side, that is not drawn
 
 
-def posterior(effect: Effect) -> str:
-    """Two densities: what doing does, and what goes along with what was seen."""
+def posterior(effect: Effect, level: float = 0.95) -> str:
+    """Two densities: what doing does, its interval shaded, and what goes along with what was seen."""
     does, goes = effect.effect, effect.association
     with axes("effect", height=3.0, width=6.4) as (ax, save):
         for q, colour, name in ((goes, MUTED, "goes along: no effect"), (does, FIRST, "effect")):
             x, density = density_of(q)
             ax.plot(x, density, color=colour, linewidth=1.8, label=name)
             if q is does:
-                low, high = q.interval()
+                low, high = q.interval(level)
                 inside = (x >= low) & (x <= high)
                 ax.fill_between(x[inside], density[inside], color=colour, alpha=0.18, linewidth=0)
                 ax.axvline(q.centre, color=colour, linewidth=1.0)
@@ -73,12 +73,12 @@ def smoothed(draws: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return (edges[:-1] + edges[1:]) / 2, smooth
 
 
-def groups(effect: Effect) -> str:
+def groups(effect: Effect, level: float = 0.95) -> str:
     """The effect in each group, with its interval; the effect among all as a line."""
     found = effect.group_effects
     with axes("groups", height=0.9 + 0.35 * len(found), width=6.4) as (ax, save):
         for k, q in enumerate(found.values()):
-            low, high = q.interval()
+            low, high = q.interval(level)
             ax.plot([low, high], [k, k], color=FIRST, linewidth=1.6)
             ax.plot([q.centre], [k], "o", color=FIRST, markersize=5)
         ax.axvline(effect.effect.centre, color=MUTED, linewidth=1.0)
@@ -86,7 +86,7 @@ def groups(effect: Effect) -> str:
         ax.set_yticks(range(len(found)), [f"{effect.groups[0].column} = {value}" for value in found])
         ax.set_ylim(len(found) - 0.5, -0.5)
         ax.grid(visible=False, axis="y")
-        ax.set_xlabel(f"effect of {effect.treatment} on {effect.outcome}, 95 % intervals")
+        ax.set_xlabel(f"effect of {effect.treatment} on {effect.outcome}, {100 * level:g} % intervals")
         return save()
 
 

@@ -45,7 +45,7 @@ class Do:
     estimand: Annotated[str, arg(metavar="WHOSE")] = "average"
     """Whose effect: average, treated, untreated; group:COLUMN, that of each group, too; along:COLUMN, a curve of it."""
     method: Annotated[str | None, arg(metavar="NAME")] = None
-    """discrete (exact, from counts), linear, instrument, networks (chosen: discrete where it can be, else networks)."""
+    """discrete (exact, from counts), means (treatment drawn by lot), linear, instrument, networks; else what fits."""
     interact: Annotated[str | None, arg(metavar="COLUMN,COLUMN")] = None
     """Columns by which a linear effect may differ."""
     prior: Annotated[float, arg(metavar="ROWS")] = 1.0
@@ -91,7 +91,9 @@ class Do:
 def write(path: Path, effect: Effect, command: str = "", level: float = 0.95) -> None:
     """The report, or the picture."""
     if path.suffix == ".svg":
-        write_picture(path, effect.picture())
+        from kokkiri.causal.effect_pictures import posterior
+
+        write_picture(path, posterior(effect, level))
         return
     from kokkiri.report.effect import write as write_page
 
