@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from kokkiri.causal.estimand import Estimand
-from kokkiri.causal.variables import Coded, Columns, Rows, Variable
+from kokkiri.causal.variables import FEW, Coded, Columns, Rows, Variable
 from kokkiri.data.columns import Kind
 from kokkiri.errors import DataError, UsageError, nearest
 from kokkiri.phrases import count, joined
@@ -104,7 +104,8 @@ def event_of(variable: Variable, asked: str) -> str:
         raise UsageError(
             f"'{variable.name}' has {len(coded.levels)} values that are no numbers: the probability of which is meant?",
             needs="one of them", found=joined(list(coded.levels)),
-            fix=f"{variable.name}={coded.levels[-1]} as the outcome",
+            fix=f"{variable.name}={coded.levels[-1]} as the outcome"
+            + (", or numbers in place of these words" if len(coded.levels) > FEW else ""),
         )  # fmt: skip
     if variable.column.kind is Kind.BOOLEAN:
         return coded.levels[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 import sys
 from collections.abc import Sequence
@@ -116,12 +117,12 @@ def _treatment_of(data: str) -> str | None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Names with commas between them.
+    """Names with commas between them; one that holds a comma stands between quotes, as in a CSV file.
 
-    >>> _names("age, size"), _names("")
-    (('age', 'size'), ())
+    >>> _names("age, size"), _names(""), _names('"size, cm",age')
+    (('age', 'size'), (), ('size, cm', 'age'))
     """
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(name.strip() for line in csv.reader([text], skipinitialspace=True) for name in line if name.strip())
 
 
 def _estimand(text: str) -> str | tuple[str, str]:
