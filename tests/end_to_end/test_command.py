@@ -501,6 +501,15 @@ def test_help_names_every_command_and_debug_shows_the_traceback(trial):
     assert kokkiri("--version")[1].startswith("kokkiri 0.")
 
 
+@pytest.mark.parametrize("command", [(), ("do",), ("fit",), ("screen",)])
+def test_help_is_as_wide_as_the_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = kokkiri(*command, "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "show this help message and exit" in out
+
+
 def test_a_score_on_the_file_that_was_fitted_is_called_what_it_is(tmp_path, capsys):
     out = str(tmp_path / "model")
     assert (

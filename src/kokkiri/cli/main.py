@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from kokkiri.errors import KokkiriError
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kokkiri.cli.estimate import Estimate
     from kokkiri.cli.fit import Fit
     from kokkiri.cli.graph import Graph
+    from kokkiri.cli.help import with_wrapped_help
     from kokkiri.cli.predict import Predict
     from kokkiri.cli.query import Query
     from kokkiri.cli.screen import Screen
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.command(command, name=name)
     try:
         config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-        command = commands.cli(args=given, prog="kokkiri", description=DESCRIPTION, config=config)
+        parse = partial(commands.cli, args=given, prog="kokkiri", description=DESCRIPTION, config=config)
+        command = with_wrapped_help(given, parse)
         return command.run(given) if isinstance(command, Fit | Do) else command.run()
     except KokkiriError as error:
         if debug:
