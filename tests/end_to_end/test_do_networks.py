@@ -1,5 +1,7 @@
 """Effects by networks, and with a posterior of `fit` as the model of the outcome."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,18 @@ def test_treated_groups_and_levels():
     both = kk.do(data, {"t": "yes", "dose": 2}, versus={"t": "no", "dose": 0}, adjust=X, **about)
     assert both.levels[both.level] == "t=yes, dose=2"
     assert both.mean == pytest.approx(1.8, abs=0.9)
+
+
+def test_what_networks_learnt_is_noted_in_words_and_kept_in_numbers():
+    effect = kk.do(curved(), {"t": "yes"}, outcome="y", adjust=X, method=FAST)
+    outcome, treatment, well = effect.notes
+    assert re.fullmatch(r"the outcome is foretold by [a-z ]+ \(\d+ %\)( and [a-z ]+ \(\d+ %\))?", outcome)
+    assert treatment.startswith("the treatment is foretold by ")
+    assert not any(word in treatment for word in ("weak", "strong"))
+    assert re.fullmatch(r"how well the treatment is foretold: 0\.\d+ nats a row better than by its shares alone", well)
+    kept = effect.facts["propensity candidates"]
+    assert {"linear (weak)", "linear (strong)"} < set(kept)
+    assert not any("," in name for name in kept)
 
 
 def test_a_probability_stays_one():

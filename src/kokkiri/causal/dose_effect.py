@@ -14,6 +14,7 @@ from kokkiri.causal.design import beyond, doses_of, label, worth_of
 from kokkiri.causal.doses import GRID, DoseFit, network_doses
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.network_effect import FAR, Networks
+from kokkiri.causal.network_words import foretold_by
 from kokkiri.causal.quantities import Curve, Sample
 from kokkiri.causal.variables import Rows, Variable
 from kokkiri.errors import DataError, Unsupported, UsageError
@@ -101,8 +102,7 @@ def _told(
                         "deviations: one of the two models is wrong; do not trust the number alone")  # fmt: skip
     if fit.doses.raised:
         warnings.append(f"the weights of {count(fit.doses.raised, 'row')} were cut: few are like them at their dose")
-    mixed = lambda weights: joined([f"{n} {percent(w, 0)}" for n, w in weights.items() if w > 0.005])
-    notes = (f"outcome: {mixed(fit.outcome)}; treatment: {mixed(fit.treatment)}",)
+    notes = foretold_by("the outcome", fit.outcome), foretold_by("the treatment", fit.treatment)
     facts = {**fit.facts, "gap": gap, "outcome candidates": dict(fit.outcome),
              "treatment candidates": dict(fit.treatment)}  # fmt: skip
     return tuple(warnings), notes, facts

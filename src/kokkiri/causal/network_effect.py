@@ -19,6 +19,7 @@ from kokkiri.causal.asked import Asked
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.foretelling import drifted, recalibrated, with_heads
 from kokkiri.causal.network_rows import Block, Reader, reader_of
+from kokkiri.causal.network_words import foretold_by, how_well
 from kokkiri.causal.networks import CrossFit, network_nuisances
 from kokkiri.causal.quantities import Group, Sample
 from kokkiri.causal.settings import settings_of
@@ -29,7 +30,7 @@ from kokkiri.numerics.effects import Kind, Nuisances, dirichlet, plug_in, poster
 from kokkiri.numerics.heads import Replicates
 from kokkiri.numerics.one_step import Estimates, estimates, parts
 from kokkiri.numerics.targeted import targeted_posterior
-from kokkiri.phrases import count, joined, percent, plain
+from kokkiri.phrases import count, joined
 from kokkiri.types import Likelihood
 
 DRAWS = 4000
@@ -275,12 +276,10 @@ def told(
                         "one of the two models is wrong; do not trust the number alone")  # fmt: skip
     if crossfit.slope < SURE:
         warnings.append(f"the propensity was too sure of itself before calibration: slope {crossfit.slope:.2f}")
-    mixed = lambda weights: joined([f"{name} {percent(w, 0)}" for name, w in weights.items() if w > 0.005])
-    notes = [f"outcome: {mixed(crossfit.outcome)}; treatment: {mixed(crossfit.propensity)}"]
-    ours, guess = crossfit.score
-    notes.append(f"the treatment is foretold at {plain(ours)} nats a row, {plain(guess)} without looking")
+    notes = (foretold_by("the outcome", crossfit.outcome), foretold_by("the treatment", crossfit.propensity),
+             how_well(*crossfit.score))  # fmt: skip
     facts = {**crossfit.facts, "gap": gap, "calibration slope": crossfit.slope, "clipped": crossfit.raised,
              "least propensity": crossfit.least, "outcome candidates": dict(crossfit.outcome),
              "propensity candidates": dict(crossfit.propensity)}  # fmt: skip
     assert math.isfinite(gap)
-    return tuple(warnings), tuple(notes), facts
+    return tuple(warnings), notes, facts

@@ -105,8 +105,8 @@ def propensities(
     kinds: dict[str, tuple[bool, bool, float]] = {"constant": (False, False, 0.0), "outcome": (True, False, 0.0)}
     if line is not None:
         for name, ridge in (("weak", WEAK), ("strong", STRONG)):
-            kinds[f"linear, {name}"] = False, True, ridge
-            kinds[f"linear and outcome, {name}"] = True, True, ridge
+            kinds[f"linear ({name})"] = False, True, ridge
+            kinds[f"linear and outcome ({name})"] = True, True, ridge
     each: dict[str, Tensor] = {}
     betas: dict[str, Tensor] = {}
     wanted = {*kinds, "network"} if only is None else only
