@@ -135,7 +135,7 @@ def test_the_front_door_mean_in_closed_form_is_that_of_the_draws():
 
 
 def test_a_number_of_few_values_is_averaged_as_a_number():
-    data = {"t": [0, 0, 1, 1] * 50, "y": ([0, 2, 2, 4] * 50)}
+    data = {"t": [0, 0, 1, 1] * 200, "y": ([0, 2, 2, 4] * 200)}
     effect = kk.do(data, {"t": 1}, outcome="y", adjust=())
     assert effect.method == "discrete"
     assert float(effect.plugin[1] - effect.plugin[0]) == pytest.approx(2.0)

@@ -12,7 +12,7 @@ from torch import nn
 from kokkiri.causal import straight
 from kokkiri.causal.adjusted import beside, must_come_before, names_of, noticed
 from kokkiri.causal.asked import Asked, event_of, must_be_settable, must_vary, settings
-from kokkiri.causal.discrete import CELLS, ROWS_A_CELL, discrete, needed, why_not
+from kokkiri.causal.discrete import CELLS, discrete, enough, needed, why_not
 from kokkiri.causal.dose_effect import doses, is_dose
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.estimand import Estimand
@@ -178,8 +178,7 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
     counted = kind != "back-door"
     adjust = asked.adjust if asked.estimand is None else asked.estimand.adjustment
     if method is None:
-        limit = CELLS if counted else min(CELLS, max(1, rows.size // ROWS_A_CELL))
-        reason = why_not(asked, rows, limit)
+        reason = why_not(asked, rows, CELLS if counted else enough(asked, rows))
         alone = not adjust and not asked.given and asked.whom == "average" and not rows.tensors
         exact = "discrete" if counted or not reason else "means" if alone else "networks"
         method = "networks" if asked.along else exact
