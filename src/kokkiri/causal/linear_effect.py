@@ -23,9 +23,11 @@ from kokkiri.data.columns import Kind
 from kokkiri.errors import DataError, Unsupported
 from kokkiri.numerics.random import philox
 from kokkiri.numerics.regressions import Regression, mean_draws, regression
+from kokkiri.phrases import count
 
 DRAWS, NUMBERS = 2**16, 2**24
 CURVE = 41, 4096  # places, draws
+LEAST = 3  # degrees of freedom: with fewer, a Student t has no variance, and the effect no standard deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,7 @@ def computed(origin: LinearOrigin, sample: Sample | None) -> Effect:
     asked, design, gram, places = origin.asked, origin.design, origin.gram, origin.design.places
     model = _Model(origin, own_interactions(origin))
     found = model.fit
+    _must_be_enough(found)
     names, settings = asked.treatments, _settings(origin)
     levels = tuple(label(names, s) for s in settings)
     level, versus = (levels.index(label(names, side)) for side in origin.pair)
@@ -88,11 +91,15 @@ def computed(origin: LinearOrigin, sample: Sample | None) -> Effect:
     rng = philox(asked.seed, "linear effect")
     n = max(1000, min(DRAWS, NUMBERS // len(found.weights)))
     weights = found.draw(n, rng)
-    averages = mean_draws(gram, model.averaged, model.whose(level, versus), n, rng)
+    whose = model.whose(level, versus)
+    averages = mean_draws(gram, model.averaged, whose, n, rng)
     means = model.levels(weights, settings, averages) + design.centre
     plain = regression(gram, [0, *places["t"]], places["y"][0])
     t = torch.stack([torch.cat([torch.ones(1, dtype=torch.float64), design.setting(s)]) for s in settings])
     seen = plain.draw(n, rng) @ t.mT + design.centre
+    centre = gram[whose, model.averaged] / gram[whose, whose]
+    # draws of the weights do not depend on those of the averages, so that the mean of a product is that of the means
+    exact_means = model.at(settings, centre) @ found.weights + design.centre
     law = Law(*found.within(model.features(settings))) if not model.interact else None
     rows = round(float(gram[0, 0]))
     warnings = beyond(design.treatments, *origin.pair)
@@ -105,7 +112,8 @@ def computed(origin: LinearOrigin, sample: Sample | None) -> Effect:
     return Effect(
         treatments=names, outcome=asked.outcome, event=asked.event, levels=levels, level=level, versus=versus,
         means=means, seen=seen, method="linear", exact=exact, rows=rows, whom=asked.whom, estimand=asked.estimand,
-        adjust=asked.adjust, law=law, seen_law=Law(*plain.within(t)), groups=_groups(origin, settings, n),
+        adjust=asked.adjust, law=law, seen_law=Law(*plain.within(t)), exact_means=exact_means,
+        exact_seen=t @ plain.weights + design.centre, groups=_groups(origin, settings, n),
         curve=_curve(origin, model, weights[: CURVE[1]], averages[: CURVE[1]]), sample=sample, origin=origin,
         warnings=tuple(warnings), notes=origin.notes,
         facts={"rows": rows, "coefficients": len(found.kept), "degrees of freedom": float(found.df), "seed": asked.seed,
@@ -180,6 +188,18 @@ class _Model:
         return self.origin.design.places["t"][level if asked.whom == "treated" else versus]
 
 
+def _must_be_enough(found: Regression) -> None:
+    """An error where so few rows are left that the posterior has no variance."""
+    df = int(found.df)
+    if df < LEAST:
+        rank = len(found.kept)
+        raise DataError(
+            "there are too few rows for a straight line: its posterior has no variance",
+            needs=f"{rank + LEAST} rows, {LEAST} more than the {count(rank, 'coefficient')}",
+            found=count(rank + df, "row"), fix="adjust for fewer columns, or collect more rows",
+        )  # fmt: skip
+
+
 def _must_be_estimable(
     origin: LinearOrigin, found: Regression, features: Tensor, level: int, versus: int, levels: Sequence[str]
 ) -> None:
@@ -210,6 +230,7 @@ def _groups(origin: LinearOrigin, settings: Sequence[Sequence[Value]], n: int) -
         )  # fmt: skip
     adjust = asked.conditional.adjustment if asked.conditional is not None else origin.adjust
     model = _Model(origin, span, (*adjust, asked.group))
+    _must_be_enough(model.fit)
     rng = philox(asked.seed, "linear groups")
     weights = model.fit.draw(n, rng)
     plain = _Model(origin, span, (asked.group,))
