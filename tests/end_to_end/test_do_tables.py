@@ -164,6 +164,21 @@ def test_a_handful_of_rows_is_an_answer_that_nobody_is_to_trust(tmp_path, capsys
     assert "nan" not in text
 
 
+def test_a_number_that_nobody_should_trust_has_a_headline_that_says_so(tmp_path, table, capsys):
+    """The warnings themselves stand last, nearest to the prompt."""
+    data = {"drug": ["yes"] * 5 + ["no"], "age": [61, 69, 41, 51, 44, 37], "score": [1.0, 2.0, 4.0, 2.5, 3.0, 1.0]}
+    bad = said(capsys, written(tmp_path / "few.csv", data), *ASK, "--adjust", "age", "--method", "linear")
+    assert "\nDo not trust this number: see the warnings at the end.\n\ndrug " in bad
+    assert re.search(r"\n! bad overlap(.+\n)+$", bad)
+    rng = np.random.default_rng(0)
+    lot, hidden = rng.normal(size=(2, 200))
+    dose = 0.05 * lot + hidden
+    weak = {"lot": lot, "dose": dose, "score": dose + hidden + rng.normal(size=200)}
+    ask = ["--treatment", "dose", "--outcome", "score", "--set", "1", "--versus", "0", "--instrument", "lot"]
+    assert "Do not trust this number" in said(capsys, written(tmp_path / "weak.csv", weak), *ask)
+    assert "Do not trust" not in said(capsys, table, *LINE)
+
+
 def test_a_level_of_one_row_is_no_obstacle_to_others(tmp_path, capsys):
     data = trial()
     diet = ["low", "high"] * (N // 2)
@@ -206,6 +221,8 @@ def test_the_true_effect_lies_within_its_interval_and_not_within_that_of_what_is
 
 ADJUST = ["--adjust", "age"]
 REFUSED = {
+    "a graph in a file that is not there": ([*ASK, "--graph", "nowhere.dot"], "there is no file nowhere.dot"),
+    "a graph in a folder that is not there": ([*ASK, "--graph", "no/where.dot"], "found   no folder no\n"),
     "neither graph nor adjustment": (ASK, '--graph "age -> {drug, score}; drug -> score" or --adjust age;'),
     "adjusting for what comes after, off the causal paths": (
         [*ASK, "--graph", "age -> {drug, score}; drug -> {score, symptom}", "--adjust", "age,symptom"],
@@ -275,6 +292,14 @@ def test_tables_that_hold_no_answer_are_refused_in_four_lines(text, wanted, tmp_
     path = tmp_path / "trial.csv"
     path.write_text(text, "utf-8")
     assert wanted in refused(capsys, str(path), *ASK, *ADJUST, *(["--method", "linear"] if "needs" in wanted else []))
+
+
+def test_a_graph_file_that_is_not_there_is_told_with_the_nearest_name(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "causes.dot").write_text("digraph { age -> drug }", "utf-8")
+    text = refused(capsys, table, *ASK, "--graph", "cause.dot")
+    assert "found   1 other file in this folder" in text
+    assert "fix     did you mean 'causes.dot'?" in text
 
 
 def test_rows_that_were_left_out_are_the_reason_why_a_treatment_does_not_vary(tmp_path, capsys):

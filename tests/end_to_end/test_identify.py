@@ -289,7 +289,7 @@ BAD = [
     ('"a -> b', "'\"' is out of place", '"a -> b'),
     ("a -> a", "'a' has an edge to itself", "a -> a"),
     ("", "the graph is empty", "''"),
-    ("missing.dot", "the graph missing.dot cannot be read", "No such file"),
+    ("missing.dot", "there is no file missing.dot", "in this folder"),
     ("digraph { a -> b", "the graph ends early", "a -> b"),
     ("digraph { a -> b } c", "something stands after the graph", "c"),
     ("digraph { a -> b [dir=none] }", "an edge has no direction", "a -> b"),

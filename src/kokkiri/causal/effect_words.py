@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 SHOWN = 12  # levels or groups
 PLACES = 5  # of a curve
 WIDE = 26  # of the first column
+DISTRUST = "Do not trust this number: see the warnings at the end."
 PLAIN = {"yes", "no", "true", "false"}  # words that do not say of what
 
 
 def text(effect: Effect, level: float = 0.95) -> str:
     """Header, table, groups, how it was computed, warnings."""
-    parts = [header(effect), main_table(effect, level)]
+    checks = checked(effect)
+    doubt = distrusted(effect, checks)
+    parts = [header(effect) + (f"\n{DISTRUST}" if doubt else ""), main_table(effect, level)]
     if effect.groups:
         parts.append(group_table(effect, level))
     if effect.curve is not None:
@@ -34,7 +37,7 @@ def text(effect: Effect, level: float = 0.95) -> str:
     if effect.along is not None:
         parts.append(curve_table(effect.along[1], effect.along[0], "effect: mean", level, decimals(effect)))
     lines, warnings = how(effect), list(effect.warnings)
-    for name, found in checked(effect):
+    for name, found in checks:
         warnings += found.warnings
         if not any(w.startswith(found.verdict) for w in found.warnings):  # what is loud is said once
             lines += wrapped(found.verdict, f"  {name:<9}", " " * 11)
@@ -42,6 +45,13 @@ def text(effect: Effect, level: float = 0.95) -> str:
     if warnings:
         parts.append("\n".join(line for w in warnings for line in wrapped(w, "! ", "  ")))
     return "\n\n".join(parts)
+
+
+def distrusted(effect: Effect, checks: Sequence[tuple[str, Any]]) -> bool:
+    """Whether the number must not be believed: by its overlap, or because a warning says so."""
+    overlap = dict(checks).get("overlap")
+    bad = overlap is not None and overlap.grade in {"bad", "none"}
+    return bad or any("do not trust" in w for w in effect.warnings)
 
 
 def checked(effect: Effect) -> list[tuple[str, Any]]:

@@ -143,8 +143,9 @@ def computed(origin: InstrumentOrigin, sample: Sample | None) -> Effect:
         notes.append(f"Anderson and Rubin's 95 % interval, good however weak the instrument: {regions(sorted(sides))}")
     warnings = beyond(design.treatments, *origin.pair)
     if strength < WEAK:
-        told = f"a weak instrument: the first stage's F is {plain(strength)}, and below {WEAK:g} two stages mislead"
-        warnings.insert(0, f"{told}; trust Anderson and Rubin's interval" if len(columns) == 1 else told)
+        told = f"a weak instrument: the first stage's F is {plain(strength)}, and below {WEAK:g} two stages mislead: "
+        told += "do not trust the number"
+        warnings.insert(0, f"{told}, but Anderson and Rubin's interval" if len(columns) == 1 else told)
     if asked.event:
         warnings.append("a straight line for a probability: it may leave 0 to 1")
     return Effect(

@@ -11,7 +11,8 @@ from kokkiri.causal.dot import parse_dot
 from kokkiri.causal.draft import Draft, heads_of, is_latent, undirected
 from kokkiri.causal.gml import parse_gml
 from kokkiri.causal.graph import Graph, Names
-from kokkiri.errors import GraphError
+from kokkiri.errors import GraphError, nearest
+from kokkiri.phrases import count
 
 GraphLike: TypeAlias = Graph | str | Path | Any  # a graph, text, the name of a file, or a networkx graph
 SUFFIXES = {".dot", ".gv", ".gml", ".dag", ".dagitty", ".graph", ".txt"}
@@ -69,9 +70,21 @@ def _is_file_name(text: str) -> bool:
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise _missing(path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise GraphError(f"the graph {path} cannot be read", needs="a text file in UTF-8", found=str(error),
                          fix="look at the name; graphs can also be given as text") from error  # fmt: skip
+
+
+def _missing(path: Path) -> GraphError:
+    """No such file, with the nearest of its folder."""
+    folder = path.parent
+    there = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != ".") if folder.is_dir() else []
+    alike = [name for name in there if Path(name).suffix.lower() in SUFFIXES] or there
+    found = f"{count(len(there), 'other file')} in this folder" if folder.is_dir() else f"no folder {folder}"
+    fix = nearest(path.name, alike) if there else 'another name, or text: "age -> {dose, outcome}"'
+    return GraphError(f"there is no file {path}", needs="a file of a graph, or its text", found=found, fix=fix)
 
 
 def _from_networkx(source: Any) -> Graph:

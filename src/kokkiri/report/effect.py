@@ -80,13 +80,15 @@ def html(
     noted = [effect.estimand.note] if effect.estimand is not None and effect.estimand.note else []
     checks = dict(effect_words.checked(effect))
     overlap, balance = checks.get("overlap"), checks.get("balance")
+    convicted = refutation is not None and refutation.convicted
+    distrusted = convicted or effect_words.distrusted(effect, [*checks.items()])
     folder = resources.files("kokkiri.report") / "templates"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"minus": minus, "formula": formula_html, "plain": lambda *a: minus(phrases.plain(*a))}
     return environment.from_string((folder / "effect.html").read_text("utf-8")).render(
         style=(folder / "page.css").read_text("utf-8") + (folder / "effect.css").read_text("utf-8"),
         effect=effect, command=command, kicker=" · ".join(filter(None, (source(effect), f"do({effect.treatment})"))),
-        sentence=minus(sentence(effect, level)), distrusted=distrusted(overlap, refutation),
+        sentence=minus(sentence(effect, level)), distrusted=distrusted,
         warnings=warnings(effect, overlap, balance, refutation),
         figures=figures(effect, overlap, level), graph=graph(effect), formula=effect.formula,
         right=effect_words.right(effect), seen=seen_and_done(effect, level), heads=heads(effect),
@@ -119,11 +121,6 @@ def sentence(effect: Effect, level: float = 0.95) -> str:
     ends = f"{number(low)} to {number(high)}" if low >= 0 else f"{number(-high)} to {number(-low)}"
     verb, size = "raises" if low >= 0 else "lowers", number(abs(q.centre))
     return f"{does} {verb} {what} by {size}{among}: by {ends} with a probability of {100 * level:g} %"
-
-
-def distrusted(overlap: Overlap | None, refutation: Refutation | None) -> bool:
-    """Whether the answer must not be believed, by what was looked at."""
-    return bool(refutation and refutation.convicted) or (overlap is not None and overlap.grade in {"bad", "none"})
 
 
 def figures(effect: Effect, overlap: Overlap | None, level: float) -> list[Figure]:
