@@ -75,6 +75,39 @@ def test_what_networks_learnt_is_noted_in_words_and_kept_in_numbers():
     assert not any("," in name for name in kept)
 
 
+def test_levels_that_hardly_any_row_has_are_no_obstacle_to_others():
+    """Numbers of visits from 0 to 6; only 0 and 1 are compared."""
+    data = curved(500)
+    data["visits"] = np.minimum(np.random.default_rng(5).poisson(np.exp(0.4 * data["x1"])), 7)
+    data["z"] = data["z"] + 0.5 * data["visits"]
+    counts = np.bincount(data["visits"])
+    assert counts[:2].min() > 100
+    assert counts[4:].tolist() == [12, 3, 1]  # the rare ones are too few even together, and take in the next
+    effect = kk.do(data, {"visits": 1}, versus={"visits": 0}, outcome="z", adjust=X, method=FAST)
+    assert effect.levels == ("0", "1", "2", "3", "others")
+    assert effect.rows == 500
+    low, high = effect.interval(0.99)
+    assert low < 0.5 < high
+    (note,) = (note for note in effect.notes if "taken together as others" in note)
+    assert "5 (3 rows), 6 (1 row)" in note
+    more = {name: np.asarray(column)[counts.argmax() : 60] for name, column in curved(60, 9).items()}
+    more["visits"] = np.where(np.arange(len(more["y"])) < 3, 6, np.arange(len(more["y"])) % 3)
+    longer = effect.update(more)
+    assert longer.rows == 500 + len(more["y"])
+    assert note in longer.notes
+    with pytest.raises(DataError, match="too few rows with 6 for networks"):
+        kk.do(data, {"visits": 6}, versus={"visits": 0}, outcome="z", adjust=X, method=FAST)
+
+
+def test_rows_of_a_level_that_nothing_can_be_joined_to_are_left_out_aloud():
+    data = curved()
+    data["t"] = ["maybe"] * 5 + data["t"][5:]
+    effect = kk.do(data, {"t": "yes"}, versus={"t": "no"}, outcome="y", adjust=X, method=FAST)
+    assert effect.rows == 395
+    assert effect.levels == ("no", "yes")
+    assert effect.warnings[0].startswith("5 rows with maybe left out: too few to learn from")
+
+
 def test_a_probability_stays_one():
     effect = kk.do(curved(), {"t": "yes"}, outcome="well", adjust=X, method=FAST)
     assert effect.event == "true"
@@ -165,7 +198,7 @@ def test_the_cause_of_an_unlucky_question_is_told():
         kk.do(data, {"amount": 1.0, "t": "yes"}, versus={"amount": 0.0, "t": "no"}, outcome="z", adjust=X)
     with pytest.raises(Unsupported, match="there are no treated of a treatment that is a number"):
         kk.do(data, {"amount": 1.0}, versus=0.0, outcome="z", adjust=X, estimand="treated")
-    with pytest.raises(DataError, match="too few rows with no for networks"):
+    with pytest.raises(DataError, match="too few rows with yes for networks"):
         kk.do({name: list(v)[:12] for name, v in data.items()}, {"t": "yes"}, outcome="z", adjust=X)
     with pytest.raises(DataError, match="there is no curve along 'sex'"):
         kk.do(data, {"t": "yes"}, outcome="y", adjust=X, method=FAST, estimand=("along", "sex"))

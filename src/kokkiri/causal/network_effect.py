@@ -22,6 +22,7 @@ from kokkiri.causal.network_rows import Block, Reader, reader_of
 from kokkiri.causal.network_words import foretold_by, how_well
 from kokkiri.causal.networks import CrossFit, network_nuisances
 from kokkiri.causal.quantities import Group, Sample
+from kokkiri.causal.rare_levels import rare_levels
 from kokkiri.causal.settings import settings_of
 from kokkiri.causal.solvers import how_many
 from kokkiri.causal.variables import Rows
@@ -36,7 +37,6 @@ from kokkiri.types import Likelihood
 DRAWS = 4000
 FAR = 2.0  # posterior standard deviations between plug-in and correction, from which on neither is to be trusted
 SURE = 0.7  # slope of the propensity's calibration below which it was too sure of itself
-FEW = 10  # rows of a level below which nothing is learnt of it
 CORRECTIONS = ("one-step", "targeted", "none")
 
 
@@ -150,14 +150,19 @@ class NetworkOrigin:
 
 def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> Effect:
     """The posterior of the effect by networks."""
-    levels, t, level, versus = settings_of(asked, rows)
-    _must_suffice(t, levels)
-    reader = reader_of(asked, rows, adjust)
-    block = reader.block(rows)
+    names, t, level, versus = settings_of(asked, rows)
+    rare = rare_levels(names, t, level, versus)
+    if rare.gone is not None:
+        rows = rows.take(~rare.gone)
+    reader = reader_of(asked, rows, adjust, rare)
+    block, levels = reader.block(rows), reader.levels
+    level, versus = (levels.index(names[k]) for k in (level, versus))
     more = {} if method.correction == "one-step" else {"replicates": 0}
     crossfit = method.fit(block.x, block.t, block.y, len(levels), asked.seed, **more)
-    origin = NetworkOrigin(reader, method, crossfit, block, crossfit.nuisances, len(t), (rows.digest,), level, versus,
-                           notes=rows.notes)  # fmt: skip
+    origin = NetworkOrigin(
+        reader, method, crossfit, block, crossfit.nuisances, len(block.t), (rows.digest,), level, versus,
+        rare.warnings, rows.notes,
+    )  # fmt: skip
     return computed(origin)
 
 
@@ -186,19 +191,9 @@ def computed(origin: NetworkOrigin) -> Effect:
         adjust=asked.adjust, plugin=plugin, seen_plugin=_seen_means(block.t, block.y, len(reader.levels)),
         plugin_name="without correction", groups=_groups(reader, block, nuisances, draw), along=curve,
         sample=Sample(block.t, block.y, x, reader.names), nuisances=nuisances, origin=origin,
-        warnings=(*origin.warnings, *warnings), notes=(*origin.notes, *notes), facts={"seed": asked.seed, **facts},
+        warnings=(*origin.warnings, *warnings), notes=(*origin.notes, *reader.rare.notes, *notes),
+        facts={"seed": asked.seed, **facts},
     )  # fmt: skip
-
-
-def _must_suffice(t: Tensor, levels: Sequence[str]) -> None:
-    """An error where a level has hardly any rows."""
-    counts = torch.bincount(t, minlength=len(levels))
-    few = int(counts.argmin())
-    if int(counts[few]) < FEW:
-        raise DataError(
-            f"there are too few rows with {levels[few]} for networks", needs=f"{FEW} rows of each level",
-            found=f"{int(counts[few])} of {len(t):,}", fix="--method linear, or leave those rows out",
-        )  # fmt: skip
 
 
 def _drawer(method: Networks, seed: int) -> Callable[[Nuisances, Kind], Tensor]:

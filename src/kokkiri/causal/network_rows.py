@@ -12,7 +12,8 @@ from torch import Tensor
 from kokkiri.causal.asked import Asked, must_be_new
 from kokkiri.causal.covariates import Covariates, encoded
 from kokkiri.causal.design import worth_of
-from kokkiri.causal.settings import levels_of, settings_of
+from kokkiri.causal.rare_levels import Rare
+from kokkiri.causal.settings import levels_of
 from kokkiri.causal.variables import Columns, Rows
 from kokkiri.data.columns import Column, Kind
 from kokkiri.data.encoders import TensorEncoder, fit_tensor
@@ -36,10 +37,14 @@ class Block(NamedTuple):
         return Block(torch.cat([self.t, more.t]), torch.cat([self.y, more.y]), torch.cat([self.x, more.x]), by)
 
 
+NO_RARE = Rare()
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
     """How rows become blocks. inputs: the encoder of columns, or of a tensor of that name. columns: all that are looked
-    at, as they were found first. groups: values of the column of groups.
+    at, as they were found first. groups: values of the column of groups. rare: settings that are one, the last
+    of `levels`.
     """
 
     asked: Asked
@@ -47,6 +52,7 @@ class Reader:
     levels: tuple[str, ...]
     inputs: Covariates | tuple[str, TensorEncoder]
     groups: tuple[str, ...] = ()
+    rare: Rare = NO_RARE
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,7 +62,8 @@ class Reader:
     def block(self, rows: Rows) -> Block:
         """Raises DataError where a value is new."""
         names, t = levels_of(self.asked, rows)
-        place = torch.tensor([self._known(name, self.levels, "treatment") for name in names])
+        named = [self.levels[-1] if name in self.rare.together else name for name in names]
+        place = torch.tensor([self._known(name, self.levels, "treatment") for name in named])
         kept = {c.name: c for c in self.columns}[self.asked.outcome]
         y = worth_of(rows.variables[self.asked.outcome], kept, self.asked.event)
         return Block(place[t], y, self._inputs(rows), self._by(rows))
@@ -98,16 +105,17 @@ class Reader:
         return known.index(name)
 
 
-def reader_of(asked: Asked, rows: Rows, adjust: Sequence[str]) -> Reader:
+def reader_of(asked: Asked, rows: Rows, adjust: Sequence[str], rare: Rare) -> Reader:
     """The reader of these rows and of others like them."""
-    levels, _, _, _ = settings_of(asked, rows)
+    levels = tuple(name for name in levels_of(asked, rows)[0] if name not in rare.together)
+    levels += (rare.name,) * bool(rare.together)
     by = asked.group or asked.along
     inputs = _inputs_of(rows, adjust)
     named = [*asked.treatments, asked.outcome, *([by] if by else [])]
     if isinstance(inputs, Covariates):
         named += [c.name for c in inputs.columns]
     columns = tuple(rows.variables[name].column for name in dict.fromkeys(named))
-    return Reader(asked, columns, levels, inputs, _groups_of(asked, rows))
+    return Reader(asked, columns, levels, inputs, _groups_of(asked, rows), rare)
 
 
 def _inputs_of(rows: Rows, adjust: Sequence[str]) -> Covariates | tuple[str, TensorEncoder]:
