@@ -1,6 +1,7 @@
 """Do intervals of effects cover, how wide are they, and what do they cost?
 
     python benchmarks/effects.py coverage      200 data sets for each of two designs, n = 500 and 2,000
+    python benchmarks/effects.py coverage 600 500    600 of them, n = 500 alone
     python benchmarks/effects.py real          IHDP 1-10, Twins, the National Supported Work programme
     python benchmarks/effects.py cost PYTHON   replicates by closed-form heads, beside full refits and DoubleML (whose
                                                environment's python is named)
@@ -84,8 +85,7 @@ def one(design, n, number):
     }  # fmt: skip
 
 
-def coverage(sets=SETS):
-    cells = list(effect_data.FIRST)
+def coverage(sets=SETS, cells=tuple(effect_data.FIRST)):
     done = {
         cell: {row["number"] for row in kept().get("coverage", {}).get("{} {}".format(*cell), [])} for cell in cells
     }
@@ -220,6 +220,11 @@ def coverage_tables(rows):
         seconds = f"{np.mean([r['seconds'] for r in found]):.1f}"
         lines = [line(name, len(found), *covered(found, name, truth), known, seconds if name == "networks" else "")
                  for name in ("oracle", "networks", "without remainder", "targeted")]  # fmt: skip
+        if len(found) > SETS:
+            some = [r for r in found if r["number"] < SETS]
+            beside = covered(some, "oracle", truth)[2].mean()
+            lines += [line(f"{name}, the first {SETS}", len(some), *covered(some, name, truth), beside, "")
+                      for name in ("oracle", "networks")]  # fmt: skip
         for name, theirs in rows.get("peers", {}).items():
             numbers = {r["number"] for r in theirs}
             same = [r for r in found if r["number"] in numbers]
@@ -278,11 +283,16 @@ def ihdp_table(found):
     ]  # fmt: skip
 
 
-def real_table(real):
+def real_table(real, peers):
     lines = []
     for name, title in (("twins", "Twins, adjusted for the columns"),
                         ("twins, told the propensity", "Twins, told the propensity too")):  # fmt: skip
         lines += [effect_line(title, r["seen"], r, r["truth"], 4) for r in real.get(name, [])]
+        for peer, found in peers.items() if name == "twins" else ():
+            if peer.startswith("twins: "):
+                r = {"networks": found[0]["interval"], "overlap": ""}
+                own = real[name][0]
+                lines.append(effect_line(f"{title}: {peer[7:]}", own["seen"], r, own["truth"], 4))
     for name, title in (("experiment", "the experiment itself"), ("cps", "treated, beside CPS"),
                         ("psid", "treated, beside PSID")):  # fmt: skip
         for r in real.get(name, []):
@@ -340,7 +350,7 @@ def table():
     out += coverage_tables(rows)
     real = rows.get("real", {})
     out += ihdp_table(real["ihdp"]) if "ihdp" in real else []
-    out += real_table(real) if real else []
+    out += real_table(real, rows.get("peers", {})) if real else []
     for row in rows.get("cost", {}).get("5000 rows, 20 inputs", []):
         out += cost_table(row)
     RESULTS.with_suffix(".md").write_text("\n".join(out))
@@ -351,6 +361,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["cost", python]:
             cost(python)
+        case ["coverage", sets, rows]:
+            coverage(int(sets), [cell for cell in effect_data.FIRST if cell[1] == int(rows)])
         case words:
             for word in words:
                 {"coverage": coverage, "real": real, "table": table}[word]()
