@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.interpolate import CubicSpline
 
 from kokkiri.errors import UsageError
-from kokkiri.numerics.dose import Doses, knots_of, response, uncorrected
+from kokkiri.numerics.dose import Doses, knots_of, near, response, uncorrected
 from kokkiri.numerics.effects import Nuisances, bayesian_bootstrap, scores
 from kokkiri.numerics.projection import band, projected, pseudo_outcomes, spline
 
@@ -133,6 +133,23 @@ def test_bands_of_curves_cover():
         wholes += int(((found.lowest <= truth) & (truth <= found.highest)).all())
     assert stats.binomtest(points, 60, 0.95).pvalue > 0.001
     assert stats.binomtest(wholes, 60, 0.95).pvalue > 0.001
+
+
+def test_rows_near_a_dose_are_weighted_to_stand_for_all():
+    """Where all densities are known, the weights near a dose add up to one."""
+    world = World(40_000, 3)
+    doses = world.doses()
+    normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    density = lambda dose: normal.log_prob(dose - world.x).exp()
+    for dose in (0.0, 0.7):
+        found = near(doses, dose, density(dose), 0.05)
+        assert abs(found.total - 1) < 4 * found.se + 0.005
+        assert 0 < found.effective < found.rows
+        away = math.sqrt(2 * math.log(20) + math.log(2) + dose**2 / 2)  # where φ(d - x) = φ(d / √2) / √2 / 20
+        share = stats.norm.cdf(dose - away) + stats.norm.sf(dose + away)
+        assert float(found.thin.double().mean()) == pytest.approx(share, abs=0.003)
+    flat = near(world.doses(density=False), 0.0, torch.ones_like(world.x), 0.05)
+    assert flat.effective / flat.rows == pytest.approx(1.0)
 
 
 def test_knots_lie_within_the_rows_and_never_coincide():

@@ -168,8 +168,6 @@ def test_a_dose_has_a_curve_that_bends_where_what_is_seen_goes_on():
     assert "done: mean" in str(effect)
     assert max(map(len, str(effect).splitlines())) <= 80
     assert "seen: no effect" in effect.picture("curve")
-    far = kk.do(curved(500), {"amount": 9.0}, versus=0.0, outcome="z", adjust=X, method=FAST)
-    assert any("hardly any row stands for it" in w for w in far.warnings)
 
 
 def test_columns_of_data_that_were_read_before_have_curves_without_a_warning():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kokkiri.causal import measures
 from kokkiri.causal.balance import Balance, balance_of
 from kokkiri.causal.discrete import needed
+from kokkiri.causal.effect_words import NO_REFUTERS
 from kokkiri.causal.ground import Ground
 from kokkiri.causal.overlap import Overlap, overlap_of
 from kokkiri.causal.refutation import Refutation
@@ -27,7 +28,10 @@ NO_PLACEBO = "a treatment dealt by lot leaves the instrument nothing to act thro
 
 
 def overlap(effect: Effect) -> Overlap | None:
-    """Whether rows of both settings are alike; None where nothing is weighted (a treatment that is a number)."""
+    """Whether rows of both settings are alike; None where nothing is weighted (a straight line of a number)."""
+    if effect.near is not None:
+        near = effect.near
+        return replace(near, level=near.versus, versus=near.level) if effect.level else near
     ground = effect.ground
     if isinstance(ground, str) or ground.propensity is None:
         return None
@@ -74,8 +78,8 @@ def refute(
                           found=effect.treatment, fix="one treatment at a time, or method='discrete'")  # fmt: skip
     if effect.method == "networks" and (ground.propensity is None or ground.fold is None):
         raise Unsupported(
-            "dose and response by networks have no replicates", needs="a treatment with levels, or a straight line",
-            found=f"{effect.treatment}, a number", fix="method='linear', or cut the doses into levels",
+            NO_REFUTERS, needs="a treatment with levels, or a straight line", found=f"{effect.treatment}, a number",
+            fix="method='linear', or cut the doses into levels",
         )  # fmt: skip
     options: dict[str, Any] = {"refuters": refuters, "simulations": simulations, "share": share, "seed": seed}
     centre = effect.effect.centre

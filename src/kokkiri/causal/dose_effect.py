@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kokkiri.causal.asked import Asked
 from kokkiri.causal.covariates import encoded
-from kokkiri.causal.design import beyond, doses_of, label, worth_of
+from kokkiri.causal.design import doses_of, label, worth_of
+from kokkiri.causal.dose_overlap import dose_overlap
 from kokkiri.causal.doses import GRID, DoseFit, network_doses
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.network_effect import FAR, Networks
@@ -20,7 +21,7 @@ from kokkiri.causal.variables import Rows, Variable
 from kokkiri.errors import DataError, Unsupported, UsageError
 from kokkiri.numerics.dose import knots_of, response, uncorrected
 from kokkiri.numerics.projection import projected, spline
-from kokkiri.phrases import count, joined, percent
+from kokkiri.phrases import count, joined, percent, plain
 
 DRAWS = 2000
 TAIL = 0.025  # of the rows on each side, beyond which the curve is hardly seen
@@ -43,9 +44,11 @@ def doses(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> 
         raise Unsupported("doses have networks and a correction of their own", needs="neither network nor correction",
                           found=f"correction={method.correction!r}", fix="method='networks'")  # fmt: skip
     v = rows.variables[asked.treatments[0]]
-    level, versus, treatments = doses_of(asked, rows)
+    level, versus, _ = doses_of(asked, rows)
     y = worth_of(rows.variables[asked.outcome], rows.variables[asked.outcome].column, asked.event)
     t = v.cells.to(torch.float64)
+    for value in (level, versus):
+        _must_be_among(v.name, value, t)
     if rows.tensors or len(t) < FEW:
         raise DataError("a curve of dose and response needs columns and rows", needs=f"{FEW} rows of columns",
                         found=f"{count(len(t), 'row')} of {joined(list(adjust))}", fix="--method linear")  # fmt: skip
@@ -61,6 +64,7 @@ def doses(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> 
     fit = network_doses(x, t, y, method.likelihood, grid=grid, seed=asked.seed, **given)
     drawn, plugin = response(fit.doses, DRAWS, asked.seed), uncorrected(fit.doses)
     seen = _seen(t, y, grid, asked.seed)
+    overlap = dose_overlap(v.name, fit.doses, (level, versus), fit.at[GRID:], fit.doses.outcome[GRID:])
     warnings, notes, facts = _told(fit, drawn, plugin, level, versus, ends, v.name)
     names = tuple(label(asked.treatments, [value]) for value in (level, versus))
     return Effect(
@@ -68,9 +72,20 @@ def doses(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> 
         means=drawn[:, GRID:], seen=seen[:, GRID:], method="networks", exact=_exact(fit), rows=len(t),
         estimand=asked.estimand, adjust=asked.adjust, plugin=plugin[GRID:], seen_plugin=seen[:, GRID:].mean(0),
         plugin_name="without correction", curve=Curve(values, drawn[:, :GRID], seen[:, :GRID]),
-        sample=Sample(t, y, x, covariates.names), warnings=(*beyond(treatments, [level], [versus]), *warnings),
+        sample=Sample(t, y, x, covariates.names), near=overlap, warnings=warnings,
         notes=(*rows.notes, *notes), facts={"seed": asked.seed, **facts},
     )  # fmt: skip
+
+
+def _must_be_among(name: str, value: float, t: Tensor) -> None:
+    """An error for a dose beyond all rows, of which networks and splines know nothing."""
+    low, high = float(t.min()), float(t.max())
+    if not low <= value <= high:
+        raise DataError(
+            f"no row is near {name} = {value:g}: networks know nothing of what that does",
+            needs="a value among the rows'", found=f"rows from {plain(low)} to {plain(high)}",
+            fix="a value between them; --method linear draws its line further, with a warning",
+        )  # fmt: skip
 
 
 def _seen(t: Tensor, y: Tensor, grid: Tensor, seed: int) -> Tensor:
@@ -95,7 +110,7 @@ def _told(
     draws = drawn[:, GRID] - drawn[:, GRID + 1]
     gap = float(plugin[GRID] - plugin[GRID + 1]) - float(draws.mean())
     outside = [value for value in (level, versus) if not float(ends[0]) <= value <= float(ends[1])]
-    where = f"lies in the outer {percent(TAIL)} of the rows, or beyond: hardly any row stands for it"
+    where = f"lies in the outer {percent(TAIL)} of the rows: hardly any row stands for it"
     warnings = [f"{name} = {value:g} {where}" for value in outside]
     if abs(gap) > FAR * float(draws.std()):
         warnings.append(f"the correction moves the effect by {abs(gap) / float(draws.std()):.1f} posterior standard "

@@ -27,9 +27,12 @@ CHUNK = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class DoseFit:
-    """What `numerics.dose.response` needs, and how it came about. spread: whether the treatment's noise varies."""
+    """What `numerics.dose.response` needs, and how it came about. at: (G, n) density of each value of the grid given
+    each row's x. spread: whether the treatment's noise varies.
+    """
 
     doses: Doses
+    at: Tensor
     outcome: Mapping[str, float]
     treatment: Mapping[str, float]
     spread: bool
@@ -80,12 +83,12 @@ def network_doses(
     made = outcomes(inputs, inputs, one, y, likelihood, 1, sets, learners_of(inputs, n, steps), seed)
     each = [made.at(inputs, torch.cat([wide, shape(v.expand(n))], 1), sets)[0] for v in grid.double()]
     how = outcomes(wide, wide, one, t, Gaussian(), 1, sets, learners_of(wide, n, steps), key(seed, "treatment") >> 1)
-    density, margin, spread = _densities(t, how.mean[0, 0], wide.double(), sets)
+    density, margin, at, spread = _densities(t, how.mean[0, 0], wide.double(), sets, grid.double())
     own = None if weight is None else weight.double()
     doses = Doses(t, y, own, grid.double(), torch.stack(each), made.mean[0, 0], density, margin)
     facts = {"rows": n, "folds": folds, "repetitions": repetitions, "raised": doses.raised, "noise": made.noise,
              "treatment noise": how.noise, "networks": 2 * folds * repetitions, "seed": seed}  # fmt: skip
-    return DoseFit(doses, made.weights, how.weights, spread, facts)
+    return DoseFit(doses, at, made.weights, how.weights, spread, facts)
 
 
 def _quarters(t: Tensor) -> Tensor:
@@ -93,8 +96,12 @@ def _quarters(t: Tensor) -> Tensor:
     return torch.bucketize(t, t.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)))
 
 
-def _densities(t: Tensor, mean: Tensor, x: Tensor, sets: Sets) -> tuple[Tensor, Tensor, bool]:
-    """(n,) density of each treatment given its x, (n,) the mean of that over all x, and whether the noise varies."""
+def _densities(
+    t: Tensor, mean: Tensor, x: Tensor, sets: Sets, grid: Tensor
+) -> tuple[Tensor, Tensor, Tensor, bool]:  # fmt: skip
+    """(n,) density of each treatment given its x, (n,) the mean of that over all x, (G, n) density of each value of the
+    grid given each x, and whether the noise varies.
+    """
     rest = t - mean
     constant = rest.square().mean().sqrt().expand(len(t))
     moving = _scales(rest, mean, x, sets)
@@ -108,7 +115,8 @@ def _densities(t: Tensor, mean: Tensor, x: Tensor, sets: Sets) -> tuple[Tensor, 
     for rows in torch.arange(len(t)).split(max(1, CHUNK // len(t))):
         away = (t[rows, None] - mean) / s
         margin[rows] = (_looked_up(z, table, away) / s).mean(1)
-    return density, margin, spread
+    at = torch.stack([_looked_up(z, table, (value - mean) / s) / s for value in grid])
+    return density, margin, at, spread
 
 
 def _scales(rest: Tensor, mean: Tensor, x: Tensor, sets: Sets) -> Tensor:

@@ -47,7 +47,7 @@ class Effect:
     whom: "average", "treated" or "untreated". estimand: the formula, or None where `adjust` (and perhaps `instruments`)
     were declared by the user, which data cannot test. method, exact: in words. rows: how many. sample, nuisances: what
     overlap, balance, refutation and sensitivity look at. groups: effects among rows. curve: a dose-response curve.
-    along: a column of numbers, and how the contrast changes with it.
+    along: a column of numbers, and how the contrast changes with it. near: overlap of two doses.
     warnings: what must be read with the number. facts: plain values of the record.
     """
 
@@ -78,6 +78,7 @@ class Effect:
     curve: Curve | None = None
     along: tuple[str, Curve] | None = None
     sample: Sample | None = None
+    near: Overlap | None = None
     nuisances: Any = None
     origin: Origin | None = None
     warnings: tuple[str, ...] = ()
@@ -198,7 +199,7 @@ class Effect:
 
     @property
     def overlap(self) -> Overlap | None:
-        """Whether rows of both settings are alike; None for a treatment that is a number, or without adjustment."""
+        """Whether rows of both settings are alike; None on a straight line of a number, or without adjustment."""
         from kokkiri.causal.checks import overlap
 
         return overlap(self)

@@ -22,6 +22,7 @@ SHOWN = 12  # levels or groups
 PLACES = 5  # of a curve
 WIDE = 26  # of the first column
 DISTRUST = "Do not trust this number: see the warnings at the end."
+NO_REFUTERS = "refuters are not made for doses by networks"
 PLAIN = {"yes", "no", "true", "false"}  # words that do not say of what
 
 
@@ -90,7 +91,7 @@ def whose(effect: Effect) -> str:
 def unmeasured(effect: Effect) -> str:
     """What is to be said of overlap where it is not measured: of a treatment that is a number."""
     z = effect.adjust if effect.estimand is None else effect.estimand.adjustment
-    if effect.instruments or effect.curve is None or not z:
+    if effect.instruments or effect.curve is None or effect.near is not None or not z:
         return ""
     if effect.estimand is not None and effect.estimand.instruments:
         return ""
@@ -170,7 +171,10 @@ def how(effect: Effect) -> list[str]:
     if len(effect.levels) > 2:
         pair = f"{effect.levels[effect.level]} against {effect.levels[effect.versus]}"
         rows.append(("levels", f"{pair}; there are {phrases.joined(list(effect.levels))}"))
-    rows += [("overlap", unmeasured(effect))]
+    rows += [
+        ("overlap", unmeasured(effect)),
+        ("refuted", f"not tried: {NO_REFUTERS}" if effect.near is not None else ""),
+    ]
     rows += [("noted", note) for note in effect.notes]
     for name, words in rows:
         lines += wrapped(words, f"  {name:<9}", " " * 11) if words else []

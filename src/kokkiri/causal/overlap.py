@@ -22,6 +22,7 @@ from kokkiri.numerics.weighting import arm_weights, effective_size
 THIN = 0.05  # a probability below which rows like it hardly had that treatment (as in grf)
 BINS = 20
 FEW, SHARE = 30, 0.3  # effective rows of an arm, and their share of the arm's rows, below which overlap is weak
+FEW_NEAR = 15  # the same near a dose, where a curve has support from both sides
 HALF, BAD = 0.02, 0.10  # of rows, or of the effect, that rest on extrapolation: from where weak, from where bad
 NORMED = 4.0  # standard errors by which the weights of an arm may miss all rows
 
@@ -46,7 +47,8 @@ class Arm:
 class Overlap:
     """Of two treatments among the rows that an effect is about. beyond: share of these with less than THIN probability
     of a treatment that they are compared with; effect_beyond: the share of the effect that is theirs (nan without
-    predictions); clipped: rows whose propensity was raised to a floor.
+    predictions); clipped: rows whose propensity was raised to a floor. doses: whether two values of a number are
+    compared: an arm are the rows near one of them, and a probability is a density over its mean among all rows.
     """
 
     level: Arm
@@ -56,6 +58,7 @@ class Overlap:
     effect_beyond: float
     least: float
     clipped: int = 0
+    doses: bool = False
 
     @property
     def grade(self) -> str:
@@ -64,7 +67,7 @@ class Overlap:
         arms = (self.level, self.versus)
         if self.beyond > 0.99:
             return "none"
-        if resting > BAD or min(a.effective for a in arms) < FEW:
+        if resting > BAD or min(a.effective for a in arms) < (FEW_NEAR if self.doses else FEW):
             return "bad"
         # among those whose own treatment they are (the treated), an arm is not weighted
         thin = any(a.effective < SHARE * a.rows for a in arms)
@@ -96,9 +99,10 @@ class Overlap:
     def warnings(self) -> tuple[str, ...]:
         """What must be read with the effect."""
         found = [self.verdict] if self.grade != "good" else []
+        whose = "density of the treatment" if self.doses else "propensity"
         found += [
             f"the weights of {a.name} add up to {a.total:.2f} times the rows, and should to 1.00 ± {a.se:.2f}: the "
-            "propensity is off, and what is corrected by it" for a in self.misfit
+            f"{whose} is off, and what is corrected by it" for a in self.misfit
         ]  # fmt: skip
         if self.clipped:
             found.append(

@@ -209,8 +209,9 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
         if asked.given:
             raise Unsupported("doses have no effects by groups with networks", needs="the average effect",
                               found=joined([*asked.given]), fix="--method linear, or leave the groups out")  # fmt: skip
-        return doses(asked, rows, every, settings_)
-    found = networks(asked, rows, every, settings_)
+        found = doses(asked, rows, every, settings_)
+    else:
+        found = networks(asked, rows, every, settings_)
     _must_overlap(found, NONE)
     return found
 

@@ -58,6 +58,45 @@ class Doses(NamedTuple):
         return int((self.margin / self.density > self.most).sum())
 
 
+class Near(NamedTuple):
+    """The rows near a dose, under a Gaussian kernel K: how many they are worth, (Σ K)² / Σ K², and once weighted by the
+    ratio ϖ(t) / π(t | x), too; the share of the largest weight; Σ K ratio / Σ K, which is 1 in the mean where the
+    densities are right, with its standard error. thin: (n,) rows whose density of the dose is less than a small
+    fraction of what it is in the mean over all rows.
+    """
+
+    rows: float
+    effective: float
+    heaviest: float
+    total: float
+    se: float
+    thin: Tensor
+
+
+def near(doses: Doses, dose: float, at: Tensor, fraction: float) -> Near:
+    """Of one dose. at: (n,) its density given each row's x. The kernel's width is Silverman's (1986, eq. 3.31).
+
+    >>> one, t = torch.ones(200, dtype=torch.float64), torch.linspace(0, 1, 200, dtype=torch.float64)
+    >>> drawn = Doses(t, t, None, t[:1], t[None], t, one, one)  # the dose does not depend on x: weights change nothing
+    >>> found = near(drawn, 0.5, one, 0.05)
+    >>> round(found.rows), round(found.effective), found.total, bool(found.thin.any())
+    (64, 64, 1.0, False)
+    """
+    tiny = torch.finfo(torch.float64).tiny
+    quarter = doses.t.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64))
+    width = 0.9 * min(float(doses.t.std()), float(quarter.diff()) / 1.34) * len(doses.t) ** -0.2
+    width = max(width, 1e-9 * float(doses.t.std()))  # where half of the rows have one dose
+    own = 1.0 if doses.weight is None else doses.weight
+    kernel = own * torch.exp(-0.5 * ((doses.t - dose) / width).square())
+    weight = kernel * doses.ratio
+    worth = lambda w: float(w.sum().square() / w.square().sum().clamp(min=tiny))
+    here = kernel.sum().clamp(min=tiny)
+    total = weight.sum() / here
+    se = (kernel * (doses.ratio - total)).square().sum().sqrt() / here
+    heaviest = float(weight.max() / weight.sum().clamp(min=tiny))
+    return Near(worth(kernel), worth(weight), heaviest, float(total), float(se), at < fraction * at.mean())
+
+
 def knots_of(t: Tensor, many: int) -> Tensor:
     """(many,) quantiles of the treatment, the outer ones at 2.5 and 97.5 %; fewer where they coincide."""
     at = torch.linspace(0.025, 0.975, many, dtype=torch.float64)
