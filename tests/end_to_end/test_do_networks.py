@@ -90,6 +90,7 @@ def test_levels_that_hardly_any_row_has_are_no_obstacle_to_others():
     assert low < 0.5 < high
     (note,) = (note for note in effect.notes if "taken together as others" in note)
     assert "5 (3 rows), 6 (1 row)" in note
+    assert effect.overlap.clipped < effect.facts["clipped"]  # of levels that nobody compares
     more = {name: np.asarray(column)[counts.argmax() : 60] for name, column in curved(60, 9).items()}
     more["visits"] = np.where(np.arange(len(more["y"])) < 3, 6, np.arange(len(more["y"])) % 3)
     longer = effect.update(more)

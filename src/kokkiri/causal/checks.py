@@ -35,9 +35,11 @@ def overlap(effect: Effect) -> Overlap | None:
     ground = effect.ground
     if isinstance(ground, str) or ground.propensity is None:
         return None
+    least = float(effect.facts.get("least propensity", 0.0))
+    raised = (ground.propensity[[ground.level, ground.versus]] < least).any(0)  # others are compared with nothing
     return overlap_of(
         ground.t, ground.propensity, level=ground.level, versus=ground.versus, names=_arms(effect),
-        outcome=ground.outcome, whom=ground.whom, clipped=int(effect.facts.get("clipped", 0)),
+        outcome=ground.outcome, whom=ground.whom, clipped=int(raised.sum()),
     )  # fmt: skip
 
 
