@@ -246,7 +246,7 @@ def test_a_posterior_gives_a_curve_of_dose_and_response(fitted):
     curve = effect.curve
     slope = (curve.means[:, 1:] - curve.means[:, :-1]).mean(0) / (curve.values[1:] - curve.values[:-1])
     middle = slope[(curve.values[1:] > -0.5) & (curve.values[:-1] < 0.5)].mean()
-    assert middle > 1.5 * slope[-3:].mean()  # it bends
+    assert middle > 1.3 * slope[-3:].mean()  # it bends
     assert any("without correction" in w for w in effect.warnings)
     assert "<svg" in effect.picture("curve")
 
@@ -272,3 +272,43 @@ def test_rows_that_the_model_was_fitted_on_are_pointed_out(fitted):
     posts, pick = fitted
     effect = kk.do(posts["y"], pick(0, 250, "y"), {"t": "yes"}, adjust=[*X, "amount"], method=FAST)
     assert any("fitted on rows of this very file" in w for w in effect.warnings)
+
+
+def notes(n=600, seed=0):
+    """Eight tokens a row, 0 to 19: those below 5 are grave, are treated more, and do worse; the treatment adds 1."""
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, 20, (n, 8))
+    grave = (words < 5).sum(1) - 2.0
+    t = (rng.random(n) < 1 / (1 + np.exp(-grave))).astype(int)
+    return {"note": torch.from_numpy(words), "t": t, "y": t - 1.5 * grave + 0.5 * rng.standard_normal(n)}
+
+
+class Bag(torch.nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.embed = torch.nn.Embedding(20, 8)
+        self.last = torch.nn.Linear(8, outputs)
+
+    def forward(self, x):
+        return self.last(self.embed(x).sum(-2))
+
+
+def test_texts_can_be_what_is_adjusted_for():
+    few = Networks(network=Bag, propensity=Bag, folds=2, repetitions=1, replicates=1, steps=400)
+    about = {"versus": {"t": 0}, "outcome": "y", "adjust": "note", "method": few}
+    effect = kk.do(notes(), {"t": 1}, **about)
+    assert effect.association.mean < 0
+    assert abs(effect.mean - 1.0) < 4 * effect.sd
+    assert effect.sd < 0.2
+    after = effect.update(notes(900, 1))
+    assert abs(after.mean - 1.0) < 4 * after.sd
+    assert after.sd < effect.sd
+    assert not effect.refute(simulations=20).convicted
+    other = notes()
+    other["note"][0, 0] = 20
+    with pytest.raises(DataError, match="no embedding for some tokens"):
+        kk.do(other, {"t": 1}, **about)
+    with pytest.raises(DataError, match="no embedding for some tokens"):
+        effect.update(other)
+    with pytest.raises(UsageError, match="no default network"):
+        kk.do(notes(), {"t": 1}, **{**about, "method": Networks(network=Bag, steps=10)})

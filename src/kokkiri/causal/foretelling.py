@@ -50,7 +50,7 @@ class Foreteller:
 
     def __call__(self, x: Tensor) -> Foretold:
         """Of rows that none of the networks has seen, x (n, ...): no fold is left out."""
-        x = x.float()
+        x = x.float() if x.is_floating_point() or self.steepness is not None else x
         inputs = x if self.steepness is None else self.steepness(x)
         said = []
         for outcome, treatment in self.runs:

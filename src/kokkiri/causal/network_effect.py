@@ -20,7 +20,7 @@ from kokkiri.causal.effect import Effect
 from kokkiri.causal.foretelling import drifted, recalibrated, with_heads
 from kokkiri.causal.network_rows import Block, Reader, reader_of
 from kokkiri.causal.network_words import foretold_by, how_well
-from kokkiri.causal.networks import CrossFit, network_nuisances
+from kokkiri.causal.networks import CrossFit, embedded, is_columns, network_nuisances, whole
 from kokkiri.causal.quantities import Group, Sample
 from kokkiri.causal.rare_levels import rare_levels
 from kokkiri.causal.settings import settings_of
@@ -105,6 +105,8 @@ class NetworkOrigin:
         a feature, and the lines on it are solved from all rows (`with_heads`).
         """
         block, rows = self.reader.new(new, self.sources, force=force)
+        if self.method.network is not None and not block.x.is_floating_point():
+            whole(block.x, self.method.network)
         said = self.crossfit.foreteller(block.x)
         first = self.nuisances.outcome, self.nuisances.t, self.nuisances.y
         propensity, warnings = recalibrated(said.propensity, block.t)
@@ -132,8 +134,8 @@ class NetworkOrigin:
         many, x = how_many(given), self.block.x
         asked, levels = self.reader.asked, len(self.reader.levels)
         at = lambda tensor, r: tensor[r if len(tensor) > 1 else 0]
-        if given.extra is not None and x.ndim > 2:
-            raise Unsupported("pictures take no further column", needs="columns", found=str(tuple(x.shape)),
+        if given.extra is not None and not is_columns(x):
+            raise Unsupported("pictures and tokens take no further column", needs="columns", found=str(tuple(x.shape)),
                               fix="other refuters than 'cause'")  # fmt: skip
         for r in range(many):
             t, y, w = (at(v, r) for v in given[:3])
@@ -154,7 +156,8 @@ def networks(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) 
     rare = rare_levels(names, t, level, versus)
     if rare.gone is not None:
         rows = rows.take(~rare.gone)
-    reader = reader_of(asked, rows, adjust, rare)
+    tokens = method.network is not None and embedded(method.network) > 0
+    reader = reader_of(asked, rows, adjust, rare, tokens=tokens)
     block, levels = reader.block(rows), reader.levels
     level, versus = (levels.index(names[k]) for k in (level, versus))
     more = {} if method.correction == "one-step" else {"replicates": 0}
@@ -183,7 +186,7 @@ def computed(origin: NetworkOrigin) -> Effect:
     curve = None
     if asked.along and block.by is not None:
         curve = asked.along, along(nuisances, block.by, asked.along, level, versus, asked.seed)
-    x = block.x if block.x.ndim == 2 else torch.empty(len(block.t), 0)
+    x = block.x if is_columns(block.x) else torch.empty(len(block.t), 0)
     return Effect(
         treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=reader.levels, level=level,
         versus=versus, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",

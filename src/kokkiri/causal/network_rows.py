@@ -42,7 +42,8 @@ NO_RARE = Rare()
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """How rows become blocks. inputs: the encoder of columns, or of a tensor of that name. columns: all that are looked
+    """How rows become blocks. inputs: the encoder of columns, or of a tensor of that name, None
+    for tokens, which stay as they are. columns: all that are looked
     at, as they were found first. groups: values of the column of groups. rare: settings that are one, the last
     of `levels`.
     """
@@ -50,7 +51,7 @@ class Reader:
     asked: Asked
     columns: tuple[Column, ...]
     levels: tuple[str, ...]
-    inputs: Covariates | tuple[str, TensorEncoder]
+    inputs: Covariates | tuple[str, TensorEncoder | None]
     groups: tuple[str, ...] = ()
     rare: Rare = NO_RARE
 
@@ -86,6 +87,8 @@ class Reader:
             return self.inputs.of(rows)
         name, encoder = self.inputs
         assert rows.tensors is not None
+        if encoder is None:
+            return rows.tensors[name]
         return encoder({"x": _numbers(rows.tensors[name])})
 
     def _by(self, rows: Rows) -> Tensor | None:
@@ -105,12 +108,12 @@ class Reader:
         return known.index(name)
 
 
-def reader_of(asked: Asked, rows: Rows, adjust: Sequence[str], rare: Rare) -> Reader:
+def reader_of(asked: Asked, rows: Rows, adjust: Sequence[str], rare: Rare, *, tokens: bool = False) -> Reader:
     """The reader of these rows and of others like them."""
     levels = tuple(name for name in levels_of(asked, rows)[0] if name not in rare.together)
     levels += (rare.name,) * bool(rare.together)
     by = asked.group or asked.along
-    inputs = _inputs_of(rows, adjust)
+    inputs = _inputs_of(rows, adjust, tokens=tokens)
     named = [*asked.treatments, asked.outcome, *([by] if by else [])]
     if isinstance(inputs, Covariates):
         named += [c.name for c in inputs.columns]
@@ -118,7 +121,7 @@ def reader_of(asked: Asked, rows: Rows, adjust: Sequence[str], rare: Rare) -> Re
     return Reader(asked, columns, levels, inputs, _groups_of(asked, rows), rare)
 
 
-def _inputs_of(rows: Rows, adjust: Sequence[str]) -> Covariates | tuple[str, TensorEncoder]:
+def _inputs_of(rows: Rows, adjust: Sequence[str], *, tokens: bool) -> Covariates | tuple[str, TensorEncoder | None]:
     tensors = [name for name in adjust if rows.tensors and name in rows.tensors]
     if tensors and rows.tensors is not None:
         if len(tensors) < len(adjust):
@@ -126,7 +129,7 @@ def _inputs_of(rows: Rows, adjust: Sequence[str]) -> Covariates | tuple[str, Ten
                 "pictures and columns cannot be adjusted for together", needs="one or the other",
                 found=joined(list(adjust)), fix="leave the columns out, or put them into the tensor",
             )  # fmt: skip
-        return tensors[0], fit_tensor(_numbers(rows.tensors[tensors[0]]))
+        return tensors[0], None if tokens else fit_tensor(_numbers(rows.tensors[tensors[0]]))
     covariates, _ = encoded(rows, adjust)
     if not covariates.names:
         raise DataError(

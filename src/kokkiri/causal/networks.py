@@ -81,11 +81,11 @@ def network_nuisances(
 ) -> CrossFit:
     """Cross-fitted predictions of outcome and treatment.
 
-    x: (n, ...) encoded inputs. t: (n,) numbers 0 … levels - 1. y: (n,). likelihood: of the outcome; Bernoulli for zeros
-    and ones and Gaussian otherwise. network, propensity: functions that make a network of so many outputs (any
-    nn.Module); sparse multilayer perceptrons by default. repetitions: complete cross-fits that are averaged.
-    replicates: how often all is repeated on drawn treatments and outcomes. weight: (n,) how much each row counts.
-    groups: (n,) rows of one group are never in two folds. steps: of training.
+    x: (n, ...) encoded inputs; tokens (n, L), where `network` embeds them. t: (n,) numbers 0 … levels - 1. y: (n,).
+    likelihood: of the outcome; Bernoulli for zeros and ones and Gaussian otherwise. network, propensity: functions that
+    make a network of so many outputs (any nn.Module); sparse multilayer perceptrons by default. repetitions: complete
+    cross-fits that are averaged. replicates: how often all is repeated on drawn treatments and outcomes. weight: (n,)
+    how much each row counts. groups: (n,) rows of one group are never in two folds. steps: of training.
 
     >>> g = torch.Generator().manual_seed(0)
     >>> x = torch.randn(200, 3, generator=g)
@@ -97,12 +97,13 @@ def network_nuisances(
     """
     began = time.process_time()
     x, t, y, likelihood, levels = _checked(x, t, y, likelihood, levels)
+    x = whole(x, network) if network is not None and embedded(network) else x.float()
     n = len(y)
     folds = folds or 5
     fewest = int(torch.bincount(t, minlength=levels).min())
     if not 2 <= folds <= max(2, min(fewest, n // 2)):
         folds = max(2, min(folds, fewest))
-    steepness = steepness_of(x) if x.ndim == 2 else None
+    steepness = steepness_of(x) if is_columns(x) else None
     inputs = x if steepness is None else steepness(x)
     learners = learners_of(x, n, steps, network)
     task = _Task(x, inputs, levels, folds, learners, learner("network", propensity, x, n, steps), weight, groups)
@@ -171,6 +172,28 @@ def _again(
     return _once(task, t, y, likelihood, 1, seed, (made, treated))
 
 
+def is_columns(x: Tensor) -> bool:
+    """Whether inputs are numbers in columns, and no pictures or tokens."""
+    return x.ndim == 2 and x.is_floating_point()
+
+
+def embedded(make: Callable[[int], nn.Module]) -> int:
+    """How many different tokens such a network knows; 0 for one that embeds nothing, whose inputs are numbers."""
+    sizes = [m.num_embeddings for m in make(1).modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+    return min(sizes, default=0)
+
+
+def whole(x: Tensor, make: Callable[[int], nn.Module]) -> Tensor:
+    """Tokens (n, L), int64. Raises where there are others than the network knows."""
+    size, tokens = embedded(make), x.long()
+    low, high = (int(v) for v in (tokens.min(), tokens.max())) if tokens.numel() else (0, 0)
+    if low < 0 or high >= size or bool((tokens != x).any()):
+        raise DataError("the network has no embedding for some tokens", needs=f"whole numbers from 0 to {size - 1}",
+                        found=f"{float(x.min()):g} to {float(x.max()):g}", fix="an nn.Embedding with more rows"
+                        )  # fmt: skip
+    return tokens
+
+
 def steep(x: Tensor) -> Tensor:
     """The columns of x as networks are given them."""
     return steepness_of(x)(x)
@@ -194,7 +217,7 @@ def learner(name: str, make: Callable[[int], nn.Module] | None, x: Tensor, n: in
     batch = None if n <= WHOLE else WHOLE // 2
     if make is not None:
         return Learner(name, make, Normal(1.0), steps, None if n <= 256 else 128, 3e-3, raw=True)
-    if x.ndim != 2:
+    if not is_columns(x):
         raise UsageError("there is no default network for inputs of several axes", needs="a function that makes one",
                          found=f"x {tuple(x.shape)}", fix="network=lambda outputs: kk.networks.ConvNet(…)")  # fmt: skip
     width = x.shape[1]
@@ -206,7 +229,7 @@ def learner(name: str, make: Callable[[int], nn.Module] | None, x: Tensor, n: in
 def learners_of(x: Tensor, n: int, steps: int, network: Callable[[int], nn.Module] | None = None) -> list[Learner]:
     """The candidates for an outcome: a network, and a line where the inputs are few."""
     found = [learner("network", network, x, n, steps)]
-    if x.ndim == 2 and x.shape[1] <= n / 5:
+    if is_columns(x) and x.shape[1] <= n / 5:
         width = x.shape[1]
         line = Learner("linear", lambda outputs: MLP(width, [], outputs), Normal(FLAT), min(steps, 300), None, 0.2)
         found.append(line)
@@ -233,4 +256,4 @@ def _checked(
     if likelihood is None:
         likelihood = Bernoulli() if bool(((y == 0) | (y == 1)).all()) and len(y.unique()) == 2 else Gaussian()
     likelihood.check(y)
-    return x.float(), t, y, likelihood, levels
+    return x, t, y, likelihood, levels

@@ -99,7 +99,7 @@ def propensities(
     """
     n, masks = len(t), sets.masks()
     flat = features.flatten(0, 1).double()
-    few = inputs.ndim == 2 and inputs.shape[1] <= n / 5
+    few = inputs.ndim == 2 and inputs.is_floating_point() and inputs.shape[1] <= n / 5
     said_scale, line_scale = scale_of(flat), scale_of(inputs.double()[None]) if few else None
     said, line = said_scale(flat), None if line_scale is None else line_scale(inputs.double()[None])
     kinds: dict[str, tuple[bool, bool, float]] = {"constant": (False, False, 0.0), "outcome": (True, False, 0.0)}

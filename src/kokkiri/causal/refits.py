@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kokkiri.causal.crossfit import Sets
-from kokkiri.causal.networks import CrossFit, learner, learners_of, steep
+from kokkiri.causal.networks import CrossFit, embedded, is_columns, learner, learners_of, steep, whole
 from kokkiri.causal.outcomes import outcomes
 from kokkiri.causal.propensities import propensities
 from kokkiri.causal.solvers import predictions
@@ -57,8 +57,8 @@ def network_draws(
     n, t, y, levels = len(nuisances.y), nuisances.t, nuisances.y, nuisances.levels
     if likelihood is None:
         likelihood = Bernoulli() if bool(((y == 0) | (y == 1)).all()) else Gaussian()
-    x, own = x.float(), key(seed, "refit") >> 1
-    inputs = steep(x) if x.ndim == 2 else x
+    x = whole(x, network) if network is not None and embedded(network) else x.float()
+    inputs, own = steep(x) if is_columns(x) else x, key(seed, "refit") >> 1
     used = [one for one in learners_of(x, n, steps, network) if found.outcome[one.name] > 0]
     names = {name for name, w in found.propensity.items() if w > 0}
     fold = found.foreteller.runs[0][0].fold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,7 +182,7 @@ class Columns:
             what = _named(what)
         found = _of_data(what) if isinstance(what, Data) else _of_table(what, kinds or {}, table, encoding)
         self._make, self.names, self.source, self.size, self.notes, self._tensors = found
-        self.digest = digest_of(what) if isinstance(what, Data) else self.source.sha256
+        self.digest = digest_of(what) if isinstance(what, Data) else _with_tensors(self.source.sha256, self._tensors)
         if not self.size:
             raise DataError(f"{self.source.name} has no rows", needs="rows to learn from", found="none",
                             fix="look at the file")  # fmt: skip
@@ -203,6 +204,16 @@ class Columns:
         variables = {name: self._make(name) for name in wanted if name not in self._tensors}
         tensors = {name: self._tensors[name] for name in wanted if name in self._tensors}
         return Rows(variables, self.source, self.size, self.notes, self.digest, tensors or None)
+
+
+def _with_tensors(digest: str, tensors: Mapping[str, Tensor]) -> str:
+    """The digest of columns, and of the pictures or texts beside them."""
+    if not tensors or not digest:
+        return digest
+    whole = hashlib.sha256(digest.encode())
+    for name in sorted(tensors):
+        whole.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def _named(what: str) -> Any:
