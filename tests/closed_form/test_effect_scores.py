@@ -244,8 +244,28 @@ def test_probabilities_are_raised_where_they_divide_and_nowhere_else():
     assert torch.equal(scores(nuisances).value, scores(nuisances._replace(propensity=raised, least=0.0)).value)
     found, had = scores(nuisances, ("level", 1)), one_hot(nuisances.t, 3).T
     odds = nuisances.propensity[1] / raised
+    odds[1] = 1.0
     by_hand = had[1] * nuisances.outcome + odds * had * (nuisances.y - nuisances.outcome)
     assert torch.allclose(found.value, by_hand, atol=1e-12, rtol=0)
+
+
+def test_the_outcome_of_those_who_had_a_rare_level_is_what_they_had():
+    """Theirs are no predictions, be their probability as small as it may."""
+    nuisances = some()._replace(least=0.9)
+    found = average(scores(nuisances, ("level", 1)))
+    assert float(found[1]) == pytest.approx(float(nuisances.y[nuisances.t == 1].mean()), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_targeted_predictions_solve_the_equation_of_those_whom_they_are_about(kind):
+    world, other = Population(10), Population(11)
+    nuisances, x = world.rows(other.mu, world.e)
+    kind = (x < 2).double() if isinstance(kind, torch.Tensor) else kind
+    moved = nuisances._replace(outcome=targeted(nuisances, kind=kind))
+    found, known = plug_in(moved, kind), average(scores(moved, kind), nuisances.weight)
+    assert torch.allclose(found, known, atol=1e-10, rtol=0)
+    if not isinstance(kind, torch.Tensor):
+        assert torch.allclose(found, world.truth(kind), atol=1e-10, rtol=0)
 
 
 def test_what_is_no_target_is_refused():

@@ -205,5 +205,12 @@ def _scores(had: Tensor, residual: Tensor, mu: Tensor, e: Tensor, kind: Kind, le
     if name != "level" or not 0 <= j < mu.shape[-2]:
         raise UsageError(f"{kind!r} is no target", needs='"average", ("level", j), "overlap" or weights (n,)',
                          found=repr(kind), fix='"average"')  # fmt: skip
-    about, odds = had[..., j, :], e[..., j, :].unsqueeze(-2) / below
-    return Scores(about.unsqueeze(-2) * mu + odds * residual, about)
+    about = had[..., j, :]
+    return Scores(about.unsqueeze(-2) * mu + odds_of(e, j, least) * residual, about)
+
+
+def odds_of(e: Tensor, j: int, least: float = 0.0) -> Tensor:
+    """(..., K, n) e_j / e_k, by which rows with level k stand for those with level j; those themselves count as one."""
+    odds = e[..., j, :].unsqueeze(-2) / e.clamp(min=least)
+    itself = torch.arange(e.shape[-2]) == j
+    return torch.where(itself.unsqueeze(-1), 1.0, odds)  # raised, rare levels would count as less
