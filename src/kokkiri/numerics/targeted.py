@@ -1,8 +1,9 @@
 """Targeting: predictions of the outcome moved along one direction, so that the plug-in is its own correction.
 
 The move solves the score's equation Σ w 1{t=k} d_k (y - μ*_k) = 0 for each level, with d_k = 1 / e_k for the average
-over all rows, e_j / e_k among those who had level j, and 1 / e_k in a group and 0 elsewhere. Source: van der Laan & Rubin 2006,
-"Targeted maximum likelihood learning"; the logistic move of bounded outcomes is Gruber & van der Laan 2010.
+over all rows, e_j / e_k among those who had level j, and 1 / e_k in a group and 0 elsewhere. Source: van der Laan &
+Rubin 2006, "Targeted maximum likelihood learning"; the logistic move of bounded outcomes is Gruber & van der Laan
+2010.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ def targeted(
 ) -> Tensor:
     """(K, n), or (S, K, n) for weights (S, n): μ*_k = μ_k + ε_k d_k, or expit(logit μ_k + ε_k d_k) where `bounded`.
 
-    kind: whom the plug-in will be about, as in `effects.scores`. weight: beside the rows' own. bounded: outcomes and predictions within 0 and 1; None: where they are. Levels that no
-    row has are left as they are.
+    kind: whom the plug-in will be about, as in `effects.scores`. weight: beside the rows' own. bounded: outcomes and
+    predictions within 0 and 1; None: where they are. Levels that no row has are left as they are.
 
     >>> two, half = torch.tensor([0, 1]), torch.full((2, 2), 0.5, dtype=torch.float64)
     >>> y = torch.tensor([3.0, 5.0], dtype=torch.float64)
