@@ -16,6 +16,7 @@ from kokkiri.causal.ground import Ground
 from kokkiri.numerics import marginal_sensitivity as marginal
 from kokkiri.numerics import sensitivity as s
 from kokkiri.numerics.matched_pairs import critical_gamma, highest_p_value, match, signed_ranks, undoing_gamma
+from kokkiri.numerics.one_step import estimates, parts
 from kokkiri.numerics.random import generator, philox
 
 f64 = partial(torch.tensor, dtype=torch.float64)
@@ -346,6 +347,17 @@ def test_robustness_and_marginal_values_reach_zero_where_the_effect_does(whom: s
     assert float(bounds.low[low - 2]) >= 0 >= float(bounds.low[low + 1])  # and the interval at the lower end
     assert bool((bounds.least.diff() <= 1e-12).all())
     assert bool((bounds.greatest.diff() >= -1e-12).all())
+
+
+@pytest.mark.parametrize("whom", ["average", "treated", "untreated"])
+def test_without_hidden_causes_the_bounds_are_the_effect_with_its_raised_probabilities(whom: str):
+    g = ground(400, 2, whom=whom)._replace(least=0.3)
+    _, bounds = measures.of_odds(g, 100, 0)
+    row = lambda v: v.unsqueeze(0)
+    found = parts(row(g.t), row(g.y), row(g.outcome), row(g.propensity), 1, 0, whom, 0.3)
+    effect = float(estimates(found, row(g.weight)).estimate)
+    assert float(bounds.least[0]) == pytest.approx(effect, abs=1e-10)
+    assert float(bounds.greatest[0]) == pytest.approx(effect, abs=1e-10)
 
 
 @pytest.mark.parametrize("event", [False, True])

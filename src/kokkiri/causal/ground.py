@@ -20,7 +20,8 @@ FOLDS = 5
 class Ground(NamedTuple):
     """Rows of an effect. t: (n,) number of the level, or the value of a treatment without levels; y, weight: (n,);
     x: (n, p) covariates with names; outcome, propensity: (K, n) out of fold, or None where nothing is weighted.
-    event: whether y is 0 or 1. how: what the predictions are, in words.
+    event: whether y is 0 or 1. how: what the predictions are, in words. least: what a propensity is raised to where it
+    divides, as in the effect.
     """
 
     t: Tensor
@@ -36,6 +37,7 @@ class Ground(NamedTuple):
     event: bool
     how: str = ""
     fold: Tensor | None = None
+    least: float = 0.0
 
 
 def ground_of(effect: Effect) -> Ground | str:
@@ -50,7 +52,7 @@ def ground_of(effect: Effect) -> Ground | str:
         n = effect.nuisances
         return bare._replace(
             t=n.t, y=n.y.double(), weight=weight if n.weight is None else n.weight.double(), fold=n.fold,
-            outcome=n.outcome.double(), propensity=n.propensity.double(), how="networks, out of fold",
+            outcome=n.outcome.double(), propensity=n.propensity.double(), how="networks, out of fold", least=n.least,
         )  # fmt: skip
     kind = effect.estimand.kind if effect.estimand is not None else "back-door"
     if kind != "back-door" or effect.method == "instrument" or sample.t.is_floating_point():

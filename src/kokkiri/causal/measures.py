@@ -48,16 +48,16 @@ def of_scores(ground: Ground, draws: int, seed: int) -> Measure:
     assert ground.outcome is not None
     assert ground.propensity is not None
     t, y, e, mu = ground.t, ground.y, ground.propensity, ground.outcome
-    a, v = ground.level, ground.versus
+    a, v, floor = ground.level, ground.versus, e.clamp(min=ground.least)  # floor: what divides
     row = lambda x: x.unsqueeze(0)
-    above = parts(row(t), row(y), row(mu), row(e), a, v, ground.whom).above[0]
+    above = parts(row(t), row(y), row(mu), row(e), a, v, ground.whom, ground.least).above[0]
     had_a, had_v = (t == a).double(), (t == v).double()
     if ground.whom == "treated":
-        alpha, of_levels = had_a - had_v * e[a] / e[v], had_a * (1 + e[a] / e[v])
+        alpha, of_levels = had_a - had_v * e[a] / floor[v], had_a * (1 + e[a] / floor[v])
     elif ground.whom == "untreated":
-        alpha, of_levels = had_a * e[v] / e[a] - had_v, had_v * (1 + e[v] / e[a])
+        alpha, of_levels = had_a * e[v] / floor[a] - had_v, had_v * (1 + e[v] / floor[a])
     else:
-        alpha, of_levels = had_a / e[a] - had_v / e[v], 1 / e[a] + 1 / e[v]
+        alpha, of_levels = had_a / floor[a] - had_v / floor[v], 1 / floor[a] + 1 / floor[v]
     seen = mu.gather(0, t.long().unsqueeze(0))[0]
 
     def value(w: Tensor) -> Tensor:
@@ -85,18 +85,19 @@ def _bounds(ground: Ground, factors: Tensor, draws: int, seed: int) -> tuple[Ten
     """Least and greatest effect for some factors: (2, L) for the rows as they are, (2, S, L) of the bootstrap."""
     assert ground.propensity is not None
     e, a, v = ground.propensity, ground.level, ground.versus
+    floor = e.clamp(min=ground.least)
     had = [(ground.t == k).double() for k in (a, v)]
     low_a, high_a = _level(ground, a, factors)
     low_v, high_v = _level(ground, v, factors)
     if ground.whom == "average":
-        least = marginal.average(low_a, e[a]) - marginal.average(high_v, e[v])
-        greatest = marginal.average(high_a, e[a]) - marginal.average(low_v, e[v])
+        least = marginal.average(low_a, floor[a]) - marginal.average(high_v, floor[v])
+        greatest = marginal.average(high_a, floor[a]) - marginal.average(low_v, floor[v])
         below = torch.ones_like(ground.y)
     elif ground.whom == "treated":
-        of = lambda part: had[0] * ground.y - marginal.among(part, e[v], had[0], e[a])
+        of = lambda part: had[0] * ground.y - marginal.among(part, floor[v], had[0], e[a])
         least, greatest, below = of(high_v), of(low_v), had[0]
     else:
-        of = lambda part: marginal.among(part, e[a], had[1], e[v]) - had[1] * ground.y
+        of = lambda part: marginal.among(part, floor[a], had[1], e[v]) - had[1] * ground.y
         least, greatest, below = of(low_a), of(high_a), had[1]
 
     def both(w: Tensor) -> Tensor:
