@@ -264,6 +264,8 @@ def test_what_a_posterior_cannot_answer_is_refused(fitted):
         kk.do(posts["y"], rows, {"t": "yes"}, graph="{x0, x1, x2} -> {t, y}; t -> amount -> y")
     with pytest.raises(UsageError, match="which two settings"):
         kk.do(posts["y"], rows, "amount", adjust=[*X, "t"])
+    with pytest.raises(Unsupported, match="draws no curve along 'x0'"):
+        kk.do(posts["y"], rows, {"t": "yes"}, adjust=[*X, "amount"], estimand=("along", "x0"))
     with pytest.raises(DataError, match="is missing in some rows"):
         kk.do(posts["y"], {**rows, "y": [None, *rows["y"][1:]]}, {"t": "yes"}, adjust=[*X, "amount"])
 

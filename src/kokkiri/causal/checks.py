@@ -88,7 +88,7 @@ def refute(
     spread = effect.sd if effect.moments else _half_width(effect)
     if effect.method == "discrete":
         origin: Any = effect.origin
-        asked = replace(origin.asked, group="", conditional=None)
+        asked = replace(origin.asked, group="", conditional=None, whom=effect.whom)
         own = origin.counts.over([n for n in origin.counts.names if n in needed(asked)])
         solver = table_solver(asked, own, effect.level, effect.versus)
         rows = solver.rows()
@@ -104,7 +104,9 @@ def _linear(effect: Effect, ground: Ground, centre: float, spread: float, option
     sample = effect.sample
     assert sample is not None
     levels = 0 if ground.t.is_floating_point() else len(effect.levels)
-    pair = (ground.level, ground.versus) if levels else (float(origin.pair[0][0]), float(origin.pair[1][0]))
+    pair = (ground.level, ground.versus)
+    if not levels:
+        pair = float(origin.pair[effect.level][0]), float(origin.pair[effect.versus][0])
     solver = LinearSolver(ground.x, levels, pair, _interactions(effect), ground.whom, sample.z)
     rows = solver.rows(ground.t, ground.y, ground.weight)
     if levels:
@@ -134,7 +136,7 @@ def _networks(
     must_have_rows(rows, effect.level, effect.versus)
     refit = getattr(effect.origin, "refit", None) if full else None
     if refit is not None:
-        refit = partial(refit, level=effect.level, versus=effect.versus)
+        refit = partial(refit, level=effect.level, versus=effect.versus, whom=effect.whom)
     return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, **options)
 
 

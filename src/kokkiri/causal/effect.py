@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kokkiri.causal.estimand import Estimand
 from kokkiri.causal.quantities import Curve, Group, Law, Quantity, Sample
-from kokkiri.errors import Unsupported, UsageError, nearest
+from kokkiri.errors import DataError, Unsupported, UsageError, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,12 +159,19 @@ class Effect:
     # -- other questions of the same rows ------------------------------------------------------------------------------
 
     def contrast(self, level: str | float, versus: str | float) -> Effect:
-        """The same with another pair of levels."""
+        """The same with another pair of levels; facts, notes and warnings stay those of the first pair.
+
+        The effect on the treated stays that on the same rows, and needs their level in the pair.
+        """
+        from kokkiri.causal.along import along_of
+
         i, j = (self._number(v) for v in (level, versus))
         if i == j:
             raise UsageError("an effect compares two levels", needs="two that differ", found=f"{level} twice",
                              fix=f"there are: {', '.join(self.levels)}")  # fmt: skip
-        return replace(self, level=i, versus=j)
+        self._must_be_seen(i, j)
+        found = replace(self, level=i, versus=j, whom=self._whom(i, j))
+        return found if self.along is None else replace(found, along=along_of(found))
 
     def update(self, new: Any, *, force: bool = False) -> Effect:
         """The effect after new rows, the effect so far its prior: equal to that of all rows together.
@@ -179,10 +186,37 @@ class Effect:
             )  # fmt: skip
         found = self.origin.more(self, new, force=force)
         times = int(self.facts.get("updates", 0)) + 1
-        return replace(found, facts={**self.facts, **found.facts, "updates": times})
+        return replace(found, whom=self.whom, facts={**self.facts, **found.facts, "updates": times})
+
+    def _must_be_seen(self, *levels: int) -> None:
+        """An error for levels of which no row is left, or one where each level has a variance of its own."""
+        if self.sample is None or self.sample.t.is_floating_point():
+            return
+        least = 2 if self.method == "means" else 1
+        for k in levels:
+            if (many := int((self.sample.t == k).sum())) < least:
+                raise DataError(f"too few rows have {self.treatment} = {self.levels[k]}", needs=f"{least} at least",
+                                found=f"{many} of {self.rows:,}", fix="compare other levels")  # fmt: skip
+
+    def _whom(self, level: int, versus: int) -> str:
+        """Those whom the effect is about, as another pair calls them."""
+        if self.whom == "average":
+            return self.whom
+        those = self.level if self.whom == "treated" else self.versus
+        if those not in {level, versus}:
+            raise Unsupported(
+                f"this is the effect among rows with {self.levels[those]}", needs="a pair that they are one of",
+                found=f"{self.levels[level]} against {self.levels[versus]}",
+                fix="call kk.do with that pair: its treated are others",
+            )  # fmt: skip
+        return "treated" if those == level else "untreated"
 
     def _number(self, level: str | float) -> int:
-        name = level if isinstance(level, str) else f"{level:g}"
+        from kokkiri.causal.variables import number_name
+
+        name = level if isinstance(level, str) else number_name(float(level))
+        if name not in self.levels and self.levels == ("false", "true") and name in {"0", "1"}:
+            return int(name)
         if name not in self.levels:
             raise UsageError(f"'{name}' is no level of {self.treatment}", needs="one of its levels", found=repr(name),
                              fix=nearest(name, self.levels))  # fmt: skip

@@ -140,7 +140,9 @@ def computed(origin: InstrumentOrigin, sample: Sample | None) -> Effect:
         size = float(step[inside][0])
         sides = [(min(size * a, size * b), max(size * a, size * b)) for a, b in found.anderson_rubin()]
         facts["Anderson-Rubin"] = sides
-        notes.append(f"Anderson and Rubin's 95 % interval, good however weak the instrument: {regions(sorted(sides))}")
+        pair = f"{levels[level]} against {levels[versus]}"
+        notes.append(f"Anderson and Rubin's 95 % interval of {pair}, good however weak the instrument: "
+                     f"{regions(sorted(sides))}")  # fmt: skip
     warnings = beyond(design.treatments, *origin.pair)
     if strength < WEAK:
         told = f"a weak instrument: the first stage's F is {plain(strength)}, and below {WEAK:g} two stages mislead: "

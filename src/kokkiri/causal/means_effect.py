@@ -22,6 +22,7 @@ from kokkiri.causal.variables import Columns, Rows
 from kokkiri.data.columns import Column, Kind
 from kokkiri.errors import DataError
 from kokkiri.numerics.random import philox
+from kokkiri.phrases import count
 
 DRAWS = 2**17
 
@@ -93,6 +94,10 @@ def computed(origin: MeansOrigin, level: int, versus: int) -> Effect:
         spread = ((square[k] - n[k] * mean[k].square()).clamp(min=0) / df / n[k]).sqrt()
         drawn.append(mean[k] + spread * torch.from_numpy(rng.standard_t(df, DRAWS)))
     found = torch.stack(drawn, 1) + origin.centre
+    away = (square - n * mean.square()).clamp(min=0)
+    alike = [k for k in (level, versus) if float(away[k]) <= 1e-12 * float(away.sum())]
+    warnings = [f"all {count(int(n[k]), 'row')} with {origin.levels[k]} have the same {asked.outcome}: their mean is "
+                "taken for known, and the interval is too narrow" for k in alike]  # fmt: skip
     rows = round(float(n.sum()))
     return Effect(
         treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=origin.levels, level=level,
@@ -100,5 +105,5 @@ def computed(origin: MeansOrigin, level: int, versus: int) -> Effect:
         exact=f"exact for normal outcomes with a variance for each level: Student t, flat prior, {DRAWS:,} draws",
         rows=rows, whom=asked.whom, estimand=asked.estimand, origin=origin, exact_means=mean + origin.centre,
         exact_seen=mean + origin.centre, moments=bool(n[level] > 2 and n[versus] > 2),
-        facts={"rows": rows, "seed": asked.seed},
+        warnings=tuple(warnings), facts={"rows": rows, "seed": asked.seed},
     )  # fmt: skip

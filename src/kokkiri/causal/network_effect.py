@@ -37,6 +37,7 @@ from kokkiri.types import Likelihood
 DRAWS = 4000
 FAR = 2.0  # posterior standard deviations between plug-in and correction, from which on neither is to be trusted
 SURE = 0.7  # slope of the propensity's calibration below which it was too sure of itself
+LEAST = {"folds": 2, "repetitions": 1, "replicates": 0, "steps": 1}
 CORRECTIONS = ("one-step", "targeted", "none")
 
 
@@ -64,6 +65,11 @@ class Networks:
         if self.correction not in CORRECTIONS:
             raise UsageError(f"there is no correction '{self.correction}'", needs=joined([*CORRECTIONS]),
                              found=repr(self.correction), fix='correction="one-step"')  # fmt: skip
+        for name, least in LEAST.items():
+            many = getattr(self, name)
+            if many is not None and (not isinstance(many, int) or many < least):
+                raise UsageError(f"networks have no {name}={many}", needs=f"a whole number of at least {least}",
+                                 found=repr(many), fix=f"leave {name} out")  # fmt: skip
 
     def fit(self, x: Tensor, t: Tensor, y: Tensor, levels: int, seed: int, **more: Any) -> CrossFit:
         """Nuisances with these settings; `more` goes before them."""
@@ -122,13 +128,15 @@ class NetworkOrigin:
                 old.propensity_draws, said.propensity_draws
             ),
         )  # fmt: skip
+        asked = replace(self.reader.asked, whom=effect.whom)  # as the pair that is compared now calls them
         more = replace(
-            self, block=self.block.and_then(block), nuisances=nuisances, notes=rows.notes,
+            self, reader=replace(self.reader, asked=asked), level=effect.level, versus=effect.versus,
+            block=self.block.and_then(block), nuisances=nuisances, notes=rows.notes,
             sources=(*self.sources, rows.digest), warnings=(*self.warnings, *warnings),
         )  # fmt: skip
-        return replace(computed(more), level=effect.level, versus=effect.versus)
+        return computed(more)
 
-    def refit(self, given: Replicates, level: int, versus: int) -> Estimates:
+    def refit(self, given: Replicates, level: int, versus: int, whom: str = "average") -> Estimates:
         """Effects of replicates, each with networks of its own."""
         found: list[Estimates] = []
         many, x = how_many(given), self.block.x
@@ -145,7 +153,7 @@ class NetworkOrigin:
                 own[kept], t[kept], y[kept], levels, asked.seed + 1 + r, repetitions=1, replicates=0, weight=w[kept]
             ).nuisances
             rows = parts(fit.t[None], fit.y[None], fit.outcome[None], fit.propensity[None], level, versus,
-                         asked.whom, self.crossfit.least)  # fmt: skip
+                         whom, self.crossfit.least)  # fmt: skip
             found.append(estimates(rows, w[kept][None].double()))
         return Estimates(*(torch.cat(column) for column in zip(*found, strict=True)))
 

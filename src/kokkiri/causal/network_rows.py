@@ -14,7 +14,7 @@ from kokkiri.causal.covariates import Covariates, encoded
 from kokkiri.causal.design import worth_of
 from kokkiri.causal.rare_levels import Rare
 from kokkiri.causal.settings import levels_of
-from kokkiri.causal.variables import Columns, Rows
+from kokkiri.causal.variables import GONE, Coded, Columns, Rows
 from kokkiri.data.columns import Column, Kind
 from kokkiri.data.encoders import TensorEncoder, fit_tensor
 from kokkiri.errors import DataError, Unsupported
@@ -99,7 +99,8 @@ class Reader:
             return rows.variables[name].cells.to(torch.float64)
         coded = rows.variables[name].coded()
         assert coded is not None
-        return torch.tensor([self._known(v, self.groups, f"'{name}'") for v in coded.levels])[coded.codes]
+        named = groups_with_gaps(coded)  # -1, what is missing, is the last of them
+        return torch.tensor([self._known(v, self.groups, f"'{name}'") for v in named])[coded.codes]
 
     def _known(self, name: str, known: Sequence[str], what: str) -> int:
         if name not in known:
@@ -153,7 +154,12 @@ def _groups_of(asked: Asked, rows: Rows) -> tuple[str, ...]:
     if coded is None:
         raise Unsupported(f"'{asked.group}' makes no groups", needs="a column of few values",
                           found=rows.variables[asked.group].column.reason, fix="cut it into categories")  # fmt: skip
-    return coded.levels
+    return groups_with_gaps(coded)
+
+
+def groups_with_gaps(coded: Coded) -> tuple[str, ...]:
+    """The levels, and after them that a value is missing, where one is: a group of its own, as in a table of counts."""
+    return (*coded.levels, GONE) if bool((coded.codes < 0).any()) else coded.levels
 
 
 def _numbers(raw: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from kokkiri.causal.covariates import encoded
 from kokkiri.causal.design import label, worth_of
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.network_effect import DRAWS, Networks, seen_draws, told
+from kokkiri.causal.network_rows import groups_with_gaps
 from kokkiri.causal.quantities import Curve, Group, Sample
 from kokkiri.causal.variables import Rows, Variable
 from kokkiri.data.columns import Column, Kind
@@ -102,6 +103,10 @@ def inputs_of(post: Particles) -> tuple[str, ...]:
 
 def of_posterior(asked: Asked, post: Particles, data: Data, rows: Rows, method: Networks) -> Effect:
     """The posterior of the effect with the network of `post` as the model of the outcome."""
+    if asked.along:
+        raise Unsupported(f"a posterior draws no curve along '{asked.along}'", needs="kk.do on the data", found="a "
+                          "posterior of fit", fix=f"method='networks', or groups: ('group', '{asked.along}')"
+                          )  # fmt: skip
     answers = Answers(post, data, asked.treatments, asked.event, asked.seed)
     variables = [rows.variables[name] for name in asked.treatments]
     numeric = [v for v in variables if v.numeric and v.coded(2) is None]
@@ -156,6 +161,10 @@ def _doses(asked: Asked, answers: Answers, variables: Sequence[Variable], y: Ten
     if asked.whom != "average" or asked.group:
         raise Unsupported("there are no treated of a treatment that is a number", needs="the average effect",
                           found=asked.whom, fix="leave the estimand out")  # fmt: skip
+    if words := [v.name for v in variables if v.column.kind is Kind.CATEGORY]:
+        raise Unsupported("a posterior does not set numbers and levels together", needs="treatments that are numbers",
+                          found=f"levels of {joined(words)}", fix="one treatment at a time, or kk.do on the data"
+                          )  # fmt: skip
     if asked.level is None or asked.versus is None:
         cells = variables[0].cells
         raise UsageError(
@@ -243,8 +252,9 @@ def _groups(
         raise Unsupported(f"'{asked.group}' makes no groups", needs="a column of few values",
                           found=rows.variables[asked.group].column.reason, fix="cut it into categories")  # fmt: skip
     out = []
-    for k, value in enumerate(coded.levels):
-        inside = (coded.codes == k).double()
+    names = groups_with_gaps(coded)
+    for k, value in enumerate(names):
+        inside = (coded.codes % len(names) == k).double()  # -1, what is missing, is the last of them
         seen = seen_draws(nuisances._replace(weight=inside + 1e-12), asked.seed)
         out.append(Group(asked.group, value, float(inside.mean()), draw(inside), seen))
     return tuple(out)
