@@ -73,6 +73,19 @@ def test_calibration_undoes_what_was_done_to_probabilities(levels):
     assert again.slope == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("sure", [2.0, 4.0, 7.0])
+def test_probabilities_that_are_far_too_sure_are_mended_all_the_same(levels, sure):
+    logits = draw(levels, 2000)
+    uniform = torch.rand(2000, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    t = (uniform > torch.softmax(0.2 * logits, 0).cumsum(0)).sum(0).clamp(max=levels - 1)
+    found = platt(torch.softmax(logits, 0), t)
+    again = platt(torch.softmax(sure * logits, 0), t, prior=sure**-2)
+    at = lambda mend, p: float(mend(p).gather(0, t[None])[0].log().sum())
+    assert again.slope * sure == pytest.approx(found.slope, abs=0.01)
+    assert at(again, torch.softmax(sure * logits, 0)) == pytest.approx(at(found, torch.softmax(logits, 0)), abs=0.5)
+
+
 def test_calibrated_probabilities_add_up_to_the_levels_that_were_seen():
     p = torch.softmax(draw(3, 300), 0)
     t = torch.arange(300) % 3

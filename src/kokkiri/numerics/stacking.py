@@ -70,9 +70,12 @@ def platt(p: Tensor, t: Tensor, weight: Tensor | None = None, prior: float = 1.0
     w = torch.ones(n, dtype=torch.float64) if weight is None else weight.double() / weight.double().mean()
     theta = torch.zeros(levels, dtype=torch.float64)
     theta[0] = 1.0
+    logits = lambda v: v[0] * log_p + torch.nn.functional.pad(v[1:], (1, 0)).unsqueeze(1)
+    own = t.long().unsqueeze(0)
+    value = lambda v: float((w * torch.log_softmax(logits(v), 0).gather(0, own)[0]).sum() - prior * (v[0] - 1) ** 2 / 2)
+    best = value(theta)
     for _ in range(_NEWTON):
-        shift = torch.cat([torch.zeros(1, dtype=torch.float64), theta[1:]])
-        q = torch.softmax(theta[0] * log_p + shift.unsqueeze(1), 0)[1:]
+        q = torch.softmax(logits(theta), 0)[1:]
         # d log-odds / d theta: (n, K - 1, K)
         design = torch.cat(
             [log_p[1:].T.unsqueeze(-1), torch.eye(levels - 1, dtype=torch.float64).expand(n, -1, -1)], -1
@@ -84,7 +87,11 @@ def platt(p: Tensor, t: Tensor, weight: Tensor | None = None, prior: float = 1.0
         curve[0, 0] += prior
         curve += 1e-9 * n * torch.eye(levels, dtype=torch.float64)
         step = torch.linalg.solve(curve, slope)
-        theta = theta + step / max(1.0, float(step.abs().max()) / 2)
-        if float(step.abs().max()) < 1e-10:
+        step = step / max(1.0, float(step.abs().max()) / 2)
+        # where probabilities are far too sure a whole step leads past the maximum, and the next one farther
+        while (found := value(theta + step)) < best and float(step.abs().max()) > 1e-10:
+            step = step / 2
+        if float(step.abs().max()) <= 1e-10:
             break
+        theta, best = theta + step, found
     return Platt(float(theta[0]), torch.cat([torch.zeros(1, dtype=torch.float64), theta[1:]]))
