@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import kokkiri as kk
-from kokkiri.causal.foretelling import drifted, recalibrated
+from kokkiri.causal.foretelling import another_rule, drifted, recalibrated
 from kokkiri.causal.networks import network_nuisances
 from kokkiri.causal.propensities import Propensities
 from kokkiri.errors import DataError, UsageError
-from kokkiri.numerics.effects import posterior
+from kokkiri.numerics.effects import posterior, remainder
 from kokkiri.numerics.heads import Frozen, ridges
 
 FAST = kk.causal.Networks(folds=3, repetitions=1, replicates=2, steps=100)
@@ -147,12 +147,25 @@ def test_another_rule_of_treatment_is_noticed_and_calibrated(first):
     assert any("another rule" in w for w in after.warnings)
     assert abs(after.mean - 1.0) < 4 * after.sd
     p, t = torch.full((2, 400), 0.5, dtype=torch.float64), torch.arange(400) % 2
-    same, said = recalibrated(p, t)
-    assert said == []
-    assert same is p
-    mended, said = recalibrated(p, (torch.arange(400) % 10 == 0).long())
-    assert len(said) == 1
-    assert float(mended[1].mean()) == pytest.approx(0.1, abs=1e-3)
+    assert another_rule(p, t) is None
+    mend = another_rule(p, (torch.arange(400) % 10 == 0).long())
+    assert mend is not None
+    assert float(mend(p)[1].mean()) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_replicates_are_calibrated_as_what_they_differ_from(first):
+    """Else another rule of treatment would pass for an error of all of them, and be taken off the effect."""
+    new = rows(2000, 7, rule=-2.0)
+    after = first.update(new)
+    rest = remainder(after.nuisances)
+    assert float((rest[:, 1] - rest[:, 0]).abs().max()) < 0.05
+    x = first.origin.reader.new(new, (), force=False)[0].x
+    said = first.origin.crossfit.foreteller(x)
+    mended, told = recalibrated(said, torch.tensor((new["t"] == "yes").astype(int)))
+    assert len(told) == 1
+    same = said._replace(propensity_draws=said.propensity[None])
+    again = recalibrated(same, torch.tensor((new["t"] == "yes").astype(int)))[0]
+    torch.testing.assert_close(again.propensity_draws[0], mended.propensity, atol=1e-12, rtol=0)
 
 
 def test_new_treatments_by_the_old_rule_seldom_seem_to_follow_another():
@@ -161,7 +174,7 @@ def test_new_treatments_by_the_old_rule_seldom_seem_to_follow_another():
     for _ in range(300):
         e = torch.rand(200, generator=g, dtype=torch.float64) * 0.8 + 0.1
         t = (torch.rand(200, generator=g) < e).long()
-        alarms += bool(recalibrated(torch.stack([1 - e, e]), t)[1])
+        alarms += another_rule(torch.stack([1 - e, e]), t) is not None
     assert alarms <= 3  # 0.3 are expected: four or more have a chance below 0.001
 
 

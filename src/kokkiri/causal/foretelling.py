@@ -13,7 +13,7 @@ from kokkiri.causal.outcomes import Outcomes
 from kokkiri.causal.propensities import Propensities
 from kokkiri.numerics.effects import Nuisances
 from kokkiri.numerics.heads import Frozen, ridges
-from kokkiri.numerics.stacking import platt
+from kokkiri.numerics.stacking import Platt, platt
 from kokkiri.phrases import plain
 
 STEEP = 6.0  # what standardised inputs are multiplied by, so that units begin steep
@@ -60,8 +60,8 @@ class Foreteller:
         return Foretold(mu[0], e[0], mu[1:] if len(mu) > 1 else None, e[1:] if len(e) > 1 else None)
 
 
-def recalibrated(propensity: Tensor, t: Tensor) -> tuple[Tensor, list[str]]:
-    """Probabilities (K, n) of new rows, mended where their treatments t tell that they were given otherwise.
+def another_rule(propensity: Tensor, t: Tensor) -> Platt | None:
+    """What mends probabilities (K, n) of new rows whose treatments t tell that they were given otherwise, if they do.
 
     By the likelihood ratio of slope and shifts, twice whose logarithm is χ² with K degrees of freedom (Wilks 1938).
     """
@@ -69,9 +69,19 @@ def recalibrated(propensity: Tensor, t: Tensor) -> tuple[Tensor, list[str]]:
     said, own = (p.gather(0, t[None])[0].clamp(min=1e-12).log().sum() for p in (propensity, mend(propensity)))
     chance = torch.special.gammaincc(torch.tensor(len(propensity) / 2, dtype=torch.float64), (own - said).clamp(min=0))
     if float(chance) > SURPRISE:
-        return propensity, []
+        return None
+    return mend
+
+
+def recalibrated(said: Foretold, t: Tensor) -> tuple[Foretold, list[str]]:
+    """The same by the rule of treatment of the rows themselves. Replicates are mended alike: they differ by errors."""
+    mend = another_rule(said.propensity, t)
+    if mend is None:
+        return said, []
+    draws = None if said.propensity_draws is None else mend(said.propensity_draws)
     rule = "the new rows were treated by another rule than the first ones"
-    return mend(propensity), [f"{rule}: their probabilities were calibrated anew, slope {mend.slope:.2f}"]
+    told = f"{rule}: their probabilities were calibrated anew, slope {mend.slope:.2f}"
+    return said._replace(propensity=mend(said.propensity), propensity_draws=draws), [told]
 
 
 def with_heads(nuisances: Nuisances, *, event: bool) -> Nuisances:

@@ -113,16 +113,15 @@ class NetworkOrigin:
         block, rows = self.reader.new(new, self.sources, force=force)
         if self.method.network is not None and not block.x.is_floating_point():
             whole(block.x, self.method.network)
-        said = self.crossfit.foreteller(block.x)
+        said, warnings = recalibrated(self.crossfit.foreteller(block.x), block.t)
         first = self.nuisances.outcome, self.nuisances.t, self.nuisances.y
-        propensity, warnings = recalibrated(said.propensity, block.t)
         warnings = [*rows.lost, *warnings, *drifted(first, (said.outcome, block.t, block.y), effect.levels)]
         n, old = len(block.t), self.nuisances
         fold = (torch.arange(n) + len(old.t)) % int(self.crossfit.facts["folds"])
         both = lambda *pair: torch.cat(pair, -1)
         nuisances = old._replace(
             t=both(old.t, block.t), y=both(old.y, block.y), fold=both(old.fold, fold),
-            outcome=both(old.outcome, said.outcome), propensity=both(old.propensity, propensity),
+            outcome=both(old.outcome, said.outcome), propensity=both(old.propensity, said.propensity),
             outcome_draws=None if said.outcome_draws is None else both(old.outcome_draws, said.outcome_draws),
             propensity_draws=None if said.propensity_draws is None else both(
                 old.propensity_draws, said.propensity_draws
