@@ -62,3 +62,18 @@ def test_terminal_and_page_say_how_alike_rows_are_and_that_nothing_was_refuted()
     assert "where the density of the treatment is right" in page
     with pytest.raises(Unsupported, match="refuters are not made for doses by networks"):
         good.refute()
+
+
+def test_doses_that_the_covariates_tell_are_refused():
+    data = doses(1.0)
+    with pytest.raises(DataError, match="no overlap at all"):
+        kk.do({**data, "dose": data["x"]}, {"dose": 1}, versus=-1, outcome="y", adjust="x", method=FAST)
+
+
+def test_a_dose_that_nearly_all_rows_have_is_no_curve():
+    data = doses(1.0, 1000)
+    data["dose"] = np.where(np.arange(1000) < 980, 0.0, data["dose"])
+    high = float(data["dose"].max())
+    with pytest.raises(DataError, match="nearly all rows have dose = 0") as error:
+        kk.do(data, {"dose": high}, versus=0, outcome="y", adjust="x", method=FAST)
+    assert error.value.found == "980 rows of 1,000 with this one"

@@ -57,6 +57,13 @@ def doses(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> 
         raise UsageError("nothing is adjusted for", needs="columns that act on both", found=joined(list(adjust)) or
                          "none", fix="--method linear, for a straight line")  # fmt: skip
     ends = t.quantile(torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64))
+    if float(ends.diff()) <= 0:
+        raise DataError(
+            f"nearly all rows have {v.name} = {float(ends[0]):g}: there is no curve through them",
+            needs=f"doses that differ within the middle {percent(1 - 2 * TAIL)} of the rows",
+            found=f"{count(int((t == ends[0]).sum()), 'row')} of {len(t):,} with this one",
+            fix="--method linear, or a column that tells whether there was any",
+        )  # fmt: skip
     values = torch.linspace(float(ends[0]), float(ends[1]), GRID, dtype=torch.float64)
     grid = torch.cat([values, torch.tensor([level, versus], dtype=torch.float64)])
     wanted = {name: getattr(method, name) for name in ("folds", "repetitions", "steps")}

@@ -27,5 +27,5 @@ def dose_overlap(name: str, doses: Doses, values: tuple[float, float], at: Tenso
         Arm(f"{name} near {number_name(v)}", round(f.rows), f.effective, f.heaviest, f.total, f.se, torch.empty(0))
         for v, f in zip(values, found, strict=True)
     ]
-    least = float((at / at.mean(1, keepdim=True)).min())
+    least = float((at / at.mean(1, keepdim=True).clamp(min=1e-300)).min())
     return Overlap(arms[0], arms[1], "average", float(thin.double().mean()), effect, least, doses=True)

@@ -115,7 +115,7 @@ def _densities(
     for rows in torch.arange(len(t)).split(max(1, CHUNK // len(t))):
         away = (t[rows, None] - mean) / s
         margin[rows] = (_looked_up(z, table, away) / s).mean(1)
-    at = torch.stack([_looked_up(z, table, (value - mean) / s) / s for value in grid])
+    at = torch.stack([_looked_up(z, table, (value - mean) / s, 0.0) / s for value in grid])
     return density, margin, at, spread
 
 
@@ -147,12 +147,12 @@ def _kernel(z: Tensor) -> tuple[Tensor, Tensor]:
     return at, table / (len(z) * width * math.sqrt(2 * math.pi))
 
 
-def _looked_up(at: Tensor, table: Tensor, z: Tensor) -> Tensor:
-    """The table between its places, and nearly nothing outside."""
+def _looked_up(at: Tensor, table: Tensor, z: Tensor, least: float = 1e-12) -> Tensor:
+    """The table between its places, and `least` outside: nearly nothing where something is divided by it."""
     step = at[1] - at[0]
     place = ((z - at[0]) / step).clamp(0, len(at) - 1.000001)
     low = place.floor().long()
     share = place - low
     found = table[low] * (1 - share) + table[low + 1] * share
     inside = (z >= at[0]) & (z <= at[-1])
-    return torch.where(inside, found, 0.0).clamp(min=1e-12)
+    return torch.where(inside, found, 0.0).clamp(min=least)

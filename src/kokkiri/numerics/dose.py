@@ -61,8 +61,8 @@ class Doses(NamedTuple):
 class Near(NamedTuple):
     """The rows near a dose, under a Gaussian kernel K: how many they are worth, (Σ K)² / Σ K², and once weighted by the
     ratio ϖ(t) / π(t | x), too; the share of the largest weight; Σ K ratio / Σ K, which is 1 in the mean where the
-    densities are right, with its standard error. thin: (n,) rows whose density of the dose is less than a small
-    fraction of what it is in the mean over all rows.
+    densities are right, with its standard error. thin: (n,) rows whose density of the dose is at most a small
+    fraction of what it is in the mean over all rows; all of them where nobody's is above zero.
     """
 
     rows: float
@@ -94,7 +94,7 @@ def near(doses: Doses, dose: float, at: Tensor, fraction: float) -> Near:
     total = weight.sum() / here
     se = (kernel * (doses.ratio - total)).square().sum().sqrt() / here
     heaviest = float(weight.max() / weight.sum().clamp(min=tiny))
-    return Near(worth(kernel), worth(weight), heaviest, float(total), float(se), at < fraction * at.mean())
+    return Near(worth(kernel), worth(weight), heaviest, float(total), float(se), at <= fraction * at.mean())
 
 
 def knots_of(t: Tensor, many: int) -> Tensor:
