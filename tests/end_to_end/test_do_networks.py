@@ -116,6 +116,14 @@ def test_a_probability_stays_one():
     assert effect.facts["likelihood"] == "Bernoulli"
 
 
+def test_what_is_seen_and_what_is_done_are_drawn_together():
+    rng = np.random.default_rng(0)
+    t, y = rng.random(200) < 0.5, rng.normal(size=200)
+    effect = kk.do({"t": t, "y": y, "a": rng.normal(size=200)}, {"t": True}, outcome="y", adjust="a", method=FAST)
+    for part in (slice(0, 500), slice(500, None)):
+        assert np.corrcoef(effect.draws[part], effect.conditional[part])[0, 1] > 0.9
+
+
 def test_the_corrections_are_near_one_another_and_none_is_called_too_narrow():
     effects = {
         name: kk.do(curved(), {"t": "yes"}, outcome="y", adjust=X,

@@ -27,7 +27,7 @@ from kokkiri.causal.settings import settings_of
 from kokkiri.causal.solvers import how_many
 from kokkiri.causal.variables import Rows
 from kokkiri.errors import DataError, Unsupported, UsageError
-from kokkiri.numerics.effects import Kind, Nuisances, dirichlet, plug_in, posterior
+from kokkiri.numerics.effects import Kind, Nuisances, bootstrap_weights, dirichlet, plug_in, posterior
 from kokkiri.numerics.heads import Replicates
 from kokkiri.numerics.one_step import Estimates, estimates, parts
 from kokkiri.numerics.targeted import targeted_posterior
@@ -230,13 +230,10 @@ def _seen_means(t: Tensor, y: Tensor, levels: int) -> Tensor:
 
 
 def seen_draws(nuisances: Nuisances, seed: int) -> Tensor:
-    """(S, K) of E[Y | t]: the Bayesian bootstrap of the levels' means, with the weights that the effect has."""
+    """(S, K) of E[Y | t]: the Bayesian bootstrap of the levels' means, with the weights of the one-step correction."""
     had = torch.nn.functional.one_hot(nuisances.t, nuisances.levels).double()
-    out = []
-    for k, start in enumerate(range(0, DRAWS, 500)):
-        w = dirichlet(len(had), min(500, DRAWS - start), seed + 7919 * k, nuisances.weight)
-        out.append((w @ (had * nuisances.y[:, None])) / (w @ had))
-    return torch.cat(out)
+    weights = bootstrap_weights(len(had), DRAWS, seed, nuisances.weight)
+    return torch.cat([(w @ (had * nuisances.y[:, None])) / (w @ had) for w in weights])
 
 
 def _groups(

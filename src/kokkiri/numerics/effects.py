@@ -15,6 +15,7 @@ the overlap weights e₀ e₁; Hall 1992, "The bootstrap and Edgeworth expansion
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -122,11 +123,14 @@ def dirichlet(n: int, draws: int, seed: int, weight: Tensor | None = None) -> Te
 
 def bayesian_bootstrap(found: Scores, draws: int, seed: int, weight: Tensor | None = None) -> Tensor:
     """(draws, K) of θ, in chunks that fit in memory."""
-    n, out = found.value.shape[-1], []
+    return torch.cat([average(found, w) for w in bootstrap_weights(found.value.shape[-1], draws, seed, weight)])
+
+
+def bootstrap_weights(n: int, draws: int, seed: int, weight: Tensor | None = None) -> Iterator[Tensor]:
+    """The weights of `bayesian_bootstrap`, (s, n) at a time."""
     size = max(1, 4_000_000 // n)
     for k, start in enumerate(range(0, draws, size)):
-        out.append(average(found, dirichlet(n, min(size, draws - start), seed + 7919 * k, weight)))
-    return torch.cat(out)
+        yield dirichlet(n, min(size, draws - start), seed + 7919 * k, weight)
 
 
 def remainder(nuisances: Nuisances, kind: Kind = "average") -> Tensor | None:
