@@ -104,11 +104,14 @@ def _linear(effect: Effect, ground: Ground, centre: float, spread: float, option
     sample = effect.sample
     assert sample is not None
     levels = 0 if ground.t.is_floating_point() else len(effect.levels)
-    pair = (ground.level, ground.versus)
-    if not levels:
-        pair = float(origin.pair[effect.level][0]), float(origin.pair[effect.versus][0])
+    t, y = ground.t, ground.y - ground.y.mean()
+    pair: tuple[float, float] = ground.level, ground.versus
+    if not levels:  # far from zero, a number and the column of ones would be one
+        middle = float(t.mean())
+        pair = float(origin.pair[effect.level][0]) - middle, float(origin.pair[effect.versus][0]) - middle
+        t = t - middle
     solver = LinearSolver(ground.x, levels, pair, _interactions(effect), ground.whom, sample.z)
-    rows = solver.rows(ground.t, ground.y, ground.weight)
+    rows = solver.rows(t, y, ground.weight)
     if levels:
         must_have_rows(rows, effect.level, effect.versus)
     if effect.method != "instrument":

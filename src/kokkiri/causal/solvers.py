@@ -144,7 +144,8 @@ class LinearSolver:
         both = (own.unsqueeze(-1) * inside.unsqueeze(-2)).flatten(-2)
         whose = w if self.whom == "average" else w * (t == self.pair[0 if self.whom == "treated" else 1])
         mean = (whose @ inside) / whose.sum(-1, keepdim=True)
-        step = self._coded(torch.tensor([self.pair[0]])) - self._coded(torch.tensor([self.pair[1]]))
+        first, second = self._coded(torch.tensor(self.pair, dtype=torch.float64)).split(1)
+        step = first - second
         along = torch.cat([step.expand(R, -1), (step.unsqueeze(-1) * mean.unsqueeze(1)).flatten(1)], -1)
         along = torch.nn.functional.pad(along, (x.shape[-1], 0))
         columns = torch.cat([x, own, both], -1)
