@@ -82,18 +82,20 @@ def test_doses_that_are_turned_are_refuted_as_they_stand():
     assert found.base == pytest.approx(effect.mean, abs=1e-9) == -2.0
 
 
-def test_doses_far_from_zero_are_refuted_as_those_around_it():
+def test_doses_far_from_zero_are_checked_as_those_around_it():
     rng = np.random.default_rng(1)
     x, noise = rng.normal(size=(2, 300))
     dose = x + rng.normal(size=300)
-    found = []
+    found, shares = [], []
     for far in (0.0, 1e5, 1e7):
         rows = {"x": x, "dose": dose + far, "y": 2 * dose + x + noise + far}
         effect = kk.do(rows, {"dose": far + 1}, versus=far, outcome="y", adjust="x", method="linear")
         found.append(effect.refute(["subset", "dummy"]))
+        shares.append(effect.sensitivity(draws=100).benchmark.outcome)
         assert found[-1].base == pytest.approx(effect.mean, abs=1e-6)
         assert not found[-1].convicted
     assert found[0].base == pytest.approx(found[2].base, abs=1e-6)
+    assert shares == pytest.approx([shares[0]] * 3, abs=1e-6)
 
 
 def test_levels_of_yes_and_no_are_compared_by_whatever_stands_for_them():

@@ -150,7 +150,7 @@ def strongest(ground: Ground) -> Benchmark | None:
     x = torch.cat([torch.ones(len(ground.x), 1, dtype=torch.float64), ground.x], 1)
     t = (ground.t == ground.level).double() if ground.propensity is not None else ground.t.double()
     found = []
-    gram = torch.cat([x, t.unsqueeze(1), ground.y.unsqueeze(1)], 1)
+    gram = torch.cat([x, (t - t.mean()).unsqueeze(1), (ground.y - ground.y.mean()).unsqueeze(1)], 1)
     gram = gram.mT @ (gram * ground.weight.unsqueeze(1))
     last = x.shape[1]
     for name, columns in groups.items():
