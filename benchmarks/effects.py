@@ -2,6 +2,7 @@
 
     python benchmarks/effects.py coverage      200 data sets for each of two designs, n = 500 and 2,000
     python benchmarks/effects.py coverage 600 500    600 of them, n = 500 alone
+    python benchmarks/effects.py oracle        the oracle alone, by normal intervals, on 2,400 sets beyond those
     python benchmarks/effects.py real          IHDP 1-10, Twins, the National Supported Work programme
     python benchmarks/effects.py cost PYTHON   replicates by closed-form heads, beside full refits and DoubleML (whose
                                                environment's python is named)
@@ -93,6 +94,17 @@ def coverage(sets=SETS, cells=tuple(effect_data.FIRST)):
         for design, n in cells:
             if number not in done[design, n]:
                 keep("coverage", f"{design} {n}", one(design, n, number))
+
+
+def oracle(first=600, last=3000):
+    """How often the oracle covers on other sets of 500 rows, which says how lucky the first ones are."""
+    for design in ("easy", "hard"):
+        inside = 0
+        for number in range(first, last):
+            _, t, y, e, means = effect_data.simulated(design, 500, number)
+            score = means[1] - means[0] + t * (y - means[1]) / e - (1 - t) * (y - means[0]) / (1 - e)
+            inside += abs(score.mean() - effect_data.TRUTH[design]) < 1.959964 * score.std() / np.sqrt(len(y))
+        keep("oracle", f"{design} 500", {"sets": last - first, "inside": int(inside)})
 
 
 def two_lines(x, t, y, truth):
@@ -226,9 +238,11 @@ def coverage_tables(rows):
             lines += [line(f"{name}, the first {SETS}", len(some), *covered(some, name, truth), beside, "")
                       for name in ("oracle", "networks")]  # fmt: skip
         for name, theirs in rows.get("peers", {}).items():
+            if not name.startswith(cell + ": "):
+                continue
             numbers = {r["number"] for r in theirs}
             same = [r for r in found if r["number"] in numbers]
-            if name.startswith(cell + ": ") and same:
+            if same:
                 beside = covered(same, "oracle", truth)[2].mean()
                 cpu = f"{np.mean([r['seconds'] for r in theirs]):.1f}"
                 at = covered([{"at": r["interval"]} for r in theirs], "at", truth)
@@ -240,6 +254,9 @@ def coverage_tables(rows):
             without replicates on drawn rows. targeted: `correction="targeted"`, with no remainder. Width beside the
             oracle's is on the same data sets. In brackets, Wilson's interval of the coverage.
         """)
+    for cell, found in rows.get("oracle", {}).items():
+        share = found[-1]["inside"] / found[-1]["sets"]
+        out += prose(f"{cell} rows: on {found[-1]['sets']:,} further sets the oracle covers {share:.3f}.")
     return out
 
 
@@ -366,4 +383,4 @@ if __name__ == "__main__":
             coverage(int(sets), [cell for cell in effect_data.FIRST if cell[1] == int(rows)])
         case words:
             for word in words:
-                {"coverage": coverage, "real": real, "table": table}[word]()
+                {"coverage": coverage, "oracle": oracle, "real": real, "table": table}[word]()
