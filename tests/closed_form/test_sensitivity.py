@@ -311,6 +311,17 @@ def test_pairs_are_within_the_caliper_and_no_row_is_used_twice():
         assert set(pairs.treated.tolist()) <= set(a.tolist())
 
 
+def test_pairs_of_rows_that_are_alike_know_nothing_of_the_order_of_rows():
+    """Sorted by outcome, equals would be paired low with low and high with high: no difference would be negative."""
+    n = 400
+    y = f64(np.sort(philox(3, "outcomes").random(n) < 0.5).astype(float))
+    t = torch.arange(n) % 2
+    half = torch.full((2, n), 0.5, dtype=torch.float64)
+    g = Ground(t, y, torch.empty(n, 0), (), torch.ones(n, dtype=torch.float64), half, half, 1, 0, "average", True)
+    found = measures.of_pairs(g, 100, 0)
+    assert found.at < 2.0
+
+
 def test_where_nobody_is_alike_no_pairs_are_made():
     pairs = match(f64([0.0, 0.1, 5.0, 5.1]), torch.tensor([0, 1]), torch.tensor([2, 3]), 0.5)
     assert (len(pairs.treated), pairs.left) == (0, 2)

@@ -12,7 +12,7 @@ from kokkiri.causal.sensitivity import Benchmark, Bounds, Measure
 from kokkiri.numerics import marginal_sensitivity as marginal
 from kokkiri.numerics.matched_pairs import critical_gamma, match, signed_ranks, undoing_gamma
 from kokkiri.numerics.one_step import parts
-from kokkiri.numerics.random import generator
+from kokkiri.numerics.random import generator, permutation
 from kokkiri.numerics.sensitivity import bias_scale, e_value, risk_ratio_of_difference, robustness
 
 DRAWS = 1000
@@ -126,7 +126,8 @@ def of_pairs(ground: Ground, draws: int, seed: int) -> Measure | str:
     assert ground.propensity is not None
     a, v = ground.level, ground.versus
     odds = (ground.propensity[a] / ground.propensity[v].clamp(min=1e-12)).clamp(min=1e-12).log()
-    treated, control = ((ground.t == k).nonzero().squeeze(1) for k in (a, v))
+    dealt = permutation(len(ground.t), seed, "order of pairs")  # rows that are alike may be sorted by their outcome
+    treated, control = (dealt[ground.t[dealt] == k] for k in (a, v))
     both = torch.cat([treated, control])
     pairs = match(odds, treated, control, CALIPER * float(odds[both].std()) + 1e-9)
     if len(pairs.treated) < LEAST_PAIRS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,8 @@ def match(score: Tensor, treated: Tensor, control: Tensor, caliper: float) -> Pa
     """Pairs whose scores (the log-odds of treatment) differ by at most the caliper, each row in one pair at most.
 
     The rows of the smaller arm choose in turn the nearest row that is left, those first whose own score is the hardest
-    to find in the other arm. score: (n,); treated, control: numbers of rows.
+    to find in the other arm. score: (n,); treated, control: numbers of rows. Equals are taken in the order of these,
+    which must know nothing of the outcome.
 
     >>> score = torch.tensor([0.0, 1.0, 0.1, 0.9, 5.0])
     >>> pairs = match(score, torch.tensor([0, 1]), torch.tensor([2, 3, 4]), 0.5)
@@ -36,7 +38,7 @@ def match(score: Tensor, treated: Tensor, control: Tensor, caliper: float) -> Pa
     ([1, 0], [3, 2], 0)
     """
     few, many = (treated, control) if len(treated) <= len(control) else (control, treated)
-    pool = sorted(zip(score[many].tolist(), many.tolist(), strict=True))
+    pool = sorted(zip(score[many].tolist(), many.tolist(), strict=True), key=itemgetter(0))
     values = [value for value, _ in pool]
     free, right, left = _Free(len(pool)), score[few].tolist(), few.tolist()
     chosen: list[tuple[int, int]] = []
