@@ -142,3 +142,23 @@ def test_a_level_whose_rows_are_all_alike_is_warned_of_by_means():
     effect = kk.do(data, {"t": "q"}, versus="p", outcome="y", adjust=(), method="means")
     assert [w for w in effect.warnings if "with p have the same y" in w]
     assert not kk.do(data, {"t": "q"}, versus="r", outcome="y", adjust=(), method="means").warnings
+
+
+@pytest.mark.parametrize("method", ["linear", FAST], ids=["linear", "networks"])
+def test_what_was_told_of_the_first_rows_is_told_after_others(method):
+    data, two = three(), lambda d: {**d, "t": np.array(d["t"]) == "q"}
+    data["y"][:9] = np.nan
+    effect = kk.do(two(data), {"t": True}, outcome="y", adjust="x", estimand=("group", "group"), method=method)
+    first = ("9 rows without a value of 'y' left out", "an effect by group is adjusted for it, too")
+    for after in (effect, effect.update(two(three(seed=1))).update(two(three(seed=2)))):
+        assert [sum(w.startswith(start) for w in after.warnings) for start in first] == [1, 1]
+
+
+def test_a_line_that_bends_still_bends_after_new_rows():
+    def rows(n):
+        x, dose, noise = np.random.default_rng(n).normal(size=(3, n))
+        return {"x": x, "dose": dose, "y": dose**2 + noise}
+
+    effect = kk.do(rows(200), {"dose": 1}, versus=0, outcome="y", adjust="x", method="linear")
+    for found in (effect, effect.update(rows(100))):
+        assert sum("is no straight line in dose" in w for w in found.warnings) == 1

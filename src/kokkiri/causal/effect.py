@@ -48,7 +48,8 @@ class Effect:
     were declared by the user, which data cannot test. method, exact: in words. rows: how many. sample, nuisances: what
     overlap, balance, refutation and sensitivity look at. groups: effects among rows. curve: a dose-response curve.
     along: a column of numbers, and how the contrast changes with it. near: overlap of two doses.
-    warnings: what must be read with the number. facts: plain values of the record.
+    warnings: what must be read with the number; lasting: those of them that new rows do not end. facts: plain values of
+    the record.
     """
 
     treatments: tuple[str, ...]
@@ -82,6 +83,7 @@ class Effect:
     nuisances: Any = None
     origin: Origin | None = None
     warnings: tuple[str, ...] = ()
+    lasting: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -186,7 +188,9 @@ class Effect:
             )  # fmt: skip
         found = self.origin.more(self, new, force=force)
         times = int(self.facts.get("updates", 0)) + 1
-        return replace(found, whom=self.whom, facts={**self.facts, **found.facts, "updates": times})
+        told = (*self.lasting, *(w for w in found.warnings if w not in self.lasting))
+        facts = {**self.facts, **found.facts, "updates": times}
+        return replace(found, whom=self.whom, warnings=told, lasting=self.lasting, facts=facts)
 
     def _must_be_seen(self, *levels: int) -> None:
         """An error for levels of which no row is left, or one where each level has a variance of its own."""

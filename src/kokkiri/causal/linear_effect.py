@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kokkiri.causal import straight
 from kokkiri.causal.asked import Asked, Value, must_be_new
 from kokkiri.causal.design import Design, beyond, chosen, design_of, label
 from kokkiri.causal.effect import Effect
@@ -107,6 +108,7 @@ def computed(origin: LinearOrigin, sample: Sample | None) -> Effect:
         warnings.append("a straight line for a probability: it may leave 0 to 1, and its noise is not one variance; "
                         "--method discrete or networks know better")  # fmt: skip
     how = "Student t, flat prior" if law is not None else f"{n:,} draws, flat prior"
+    warnings += straight.warning(sample, ", ".join(names), asked.outcome)
     exact = (f"exact for a straight line with normal noise of one variance: {how}, {float(found.df):,.0f} degrees of "
              "freedom")  # fmt: skip
     return Effect(

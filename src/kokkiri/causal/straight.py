@@ -29,7 +29,7 @@ def bend(sample: Sample) -> float:
     if free < 1 or size <= 0 or float(square.square().sum()) < 1e-9 * float((t - t.mean()).pow(4).sum()):
         return 0.0
     r = float(square @ y) / math.sqrt(size)
-    return r * math.sqrt(free / max(1e-300, 1 - r**2))
+    return r * math.sqrt(free / max(1e-12, 1 - r**2))
 
 
 def warning(sample: Sample | None, treatment: str, outcome: str) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from kokkiri.causal import straight
 from kokkiri.causal.adjusted import beside, must_come_before, names_of, noticed
 from kokkiri.causal.asked import Asked, event_of, must_be_settable, must_vary, settings
 from kokkiri.causal.discrete import CELLS, discrete, enough, needed, why_not
@@ -143,7 +142,9 @@ def do(
     else:
         found = _estimated(asked, rows, method, options)
     facts = {"source": columns.source.name, "sha256": columns.source.sha256, **found.facts}
-    return replace(found, facts=facts, warnings=(*rows.lost, *told, *found.warnings), notes=(*notes, *found.notes))
+    lasting = (*rows.lost, *told)
+    warnings = (*lasting, *found.warnings)
+    return replace(found, facts=facts, warnings=warnings, lasting=lasting, notes=(*notes, *found.notes))
 
 
 def _what_it_looks_at(post: Particles, names: Sequence[str], graph: Any, adjust: Names | None) -> Names | None:
@@ -201,8 +202,7 @@ def _estimated(asked: Asked, rows: Rows, method: str | None, settings_: Networks
         found = linear(asked, rows.categorical(asked.group) if asked.group else rows, adjust)
         if adjust:
             _must_overlap(found, LINE)
-        bent = straight.warning(found.sample, found.treatment, found.outcome)
-        return replace(found, warnings=(*found.warnings, *bent))
+        return found
     extra = asked.conditional.adjustment if asked.conditional is not None else ()
     every = tuple(dict.fromkeys((*adjust, *extra, *asked.given)))
     if is_dose([rows.variables[name] for name in asked.treatments]):
