@@ -12,6 +12,7 @@ import torch
 
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.network_effect import Networks
+from kokkiri.causal.refutation import eased
 from kokkiri.causal.refute import refuted
 from kokkiri.causal.replicates import NAMES, Table, as_they_are, donors, replicates
 from kokkiri.causal.solvers import HeadsSolver, heads_solver
@@ -115,6 +116,26 @@ def test_networks_are_refuted_by_their_heads_and_by_training_anew():
     for of in (effect.overlap, effect.balance, effect.sensitivity(draws=200)):
         assert max(map(len, str(of).splitlines())) <= 80
         ET.fromstring(of.picture())
+
+
+def small(rows, seed):
+    """Few rows, a third of them treated or more."""
+    r = np.random.default_rng(seed)
+    a, b = r.standard_normal((2, rows))
+    t = (np.argsort(np.argsort(a + 1.5 * r.standard_normal(rows))) >= rows // 2).astype(int)
+    return {"a": a, "b": b, "t": t, "y": a + 0.5 * b + t + 0.5 * r.standard_normal(rows)}
+
+
+def test_few_rows_have_wider_limits_and_fewer_none():
+    assert (eased(80), eased(1000)) == (1, 1)
+    assert eased(20) == pytest.approx(2.0)
+    few = Networks(folds=3, repetitions=1, replicates=1, steps=150)
+    about = {"versus": {"t": 0}, "outcome": "y", "adjust": ("a", "b"), "method": few}
+    found = [do(small(36, seed), {"t": 1}, **about).refute(simulations=60) for seed in range(12)]
+    assert sum(one.convicted for one in found) <= 2  # of right estimates; three have a chance of 0.02 at 5 %
+    assert "limits are 2.1 times as wide" in str(found[0]).replace("\n  ", " ")
+    with pytest.raises(DataError, match="too few rows to refute"):
+        do(small(26, 0), {"t": 1}, **about).refute()
 
 
 # -- wrong ones do not -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from kokkiri.causal.discrete import needed
 from kokkiri.causal.effect_words import NO_REFUTERS
 from kokkiri.causal.ground import Ground
 from kokkiri.causal.overlap import Overlap, overlap_of
-from kokkiri.causal.refutation import Refutation
+from kokkiri.causal.refutation import Refutation, eased
 from kokkiri.causal.refute import SIMULATIONS, must_have_rows, refuted
 from kokkiri.causal.replicates import NAMES, SHARE
 from kokkiri.causal.sensitivity import KINDS, Measure, Sensitivity
@@ -24,6 +24,7 @@ from kokkiri.errors import Unsupported, UsageError
 if TYPE_CHECKING:
     from kokkiri.causal.effect import Effect
 
+FEW = 15  # rows of a setting below which heads of networks convict right estimates more than once in twenty times
 NO_PLACEBO = "a treatment dealt by lot leaves the instrument nothing to act through"
 
 
@@ -136,11 +137,16 @@ def _networks(
         bent = LinearSolver(ground.x, len(effect.levels), (ground.level, ground.versus))
         rows = bent.rows(ground.t, ground.y, ground.weight)
     how = "heads solved again on the networks' predictions"
-    must_have_rows(rows, effect.level, effect.versus)
+    must_have_rows(rows, effect.level, effect.versus, FEW)
     refit = getattr(effect.origin, "refit", None) if full else None
     if refit is not None:
         refit = partial(refit, level=effect.level, versus=effect.versus, whom=effect.whom)
-    return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, **options)
+    few = min(int((rows.treatment == k).sum()) for k in (effect.level, effect.versus))
+    ease = eased(few)
+    limits = f"one setting has {few} rows: replicates scatter of themselves, and limits are {ease:.1f} times as wide"
+    notes = (limits,) if ease > 1 else ()
+    return refuted(solver, rows, estimate=centre, sd=spread, method=how, full=refit, full_simulations=full, ease=ease,
+                   notes=notes, **options)  # fmt: skip
 
 
 def sensitivity(effect: Effect, *, draws: int = measures.DRAWS, seed: int = 0) -> Sensitivity:

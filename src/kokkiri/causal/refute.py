@@ -32,12 +32,13 @@ def refuted(
     full: Callable[[Replicates], Estimates] | None = None,
     full_simulations: int = 0,
     notes: Sequence[str] = (),
+    ease: float = 1.0,
 ) -> Refutation:
     """What the refuters say of an estimate with this posterior mean and standard deviation.
 
     solver: answers replicates. full: answers them with everything fitted anew, for the first `full_simulations` of each
     refuter. skipped: refuters that do not apply, and why. moments: whether estimates have a mean; if not, medians and
-    quartiles stand for means and standard deviations.
+    quartiles stand for means and standard deviations. ease: how many times wider the limits are, for few rows.
     """
     must_be_asked(refuters, simulations, share)
     left_out = {} if skipped is None else dict(skipped)
@@ -46,7 +47,7 @@ def refuted(
     lines = []
     for name in asked:
         made = _in_portions(solver, name, rows, simulations, seed, share)
-        line = judged(name, made[1], base, sd, len(asked), share=share, moments=moments)
+        line = judged(name, made[1], base, sd, len(asked), share=share, moments=moments, ease=ease)
         if full is not None and full_simulations:
             line = line.beside(full(some(made[0], 0, min(full_simulations, how_many(made[0])))).estimate)
         lines.append(line)
@@ -87,9 +88,9 @@ def must_be_asked(refuters: Sequence[str], simulations: int, share: float) -> No
                          found=f"{share:g}", fix="share=0.8")  # fmt: skip
 
 
-def must_have_rows(rows: Table, level: float, versus: float) -> None:
+def must_have_rows(rows: Table, level: float, versus: float, least: int = 10) -> None:
     """An error where replicates could not have both settings."""
     for value in (level, versus):
-        if (many := int((rows.treatment == value).sum())) < 10:
-            raise DataError("there are too few rows to refute anything", needs="ten rows of each setting at least",
+        if (many := int((rows.treatment == value).sum())) < least:
+            raise DataError("there are too few rows to refute anything", needs=f"{least} rows of each setting at least",
                             found=f"{many} of one of them", fix="more rows, or other settings")  # fmt: skip
