@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 import kokkiri as kk
+from kokkiri.causal.refits import hidden_layers
 from kokkiri.causal.refute import refuted
 from kokkiri.causal.replicates import NAMES, as_they_are, replicates
 from kokkiri.causal.solvers import LinearSolver, heads_solver, predictions, some
@@ -176,6 +177,7 @@ MAKERS = {
     "linear, n = 300": (200, lambda seed: effect_of(*columns(300, 3, seed, nonlinear=False), "linear", seed)),
     "instrument, n = 500": (200, lambda seed: instrument_set(500, seed)),
     "networks, n = 500": (40, lambda seed: effect_of(*columns(500, 5, seed), "networks", seed)),
+    "networks, n = 60": (40, lambda seed: effect_of(*columns(60, 3, seed), "networks", seed)),
 }
 
 
@@ -300,7 +302,7 @@ def full(_, n=1000, many=50):
     weight = torch.ones(n, dtype=torch.float64)
     features = {
         "predictions": predictions(nuisances.outcome, nuisances.propensity),
-        "hidden layer": effect.origin.features,
+        "hidden layer": hidden_layers(effect.origin.crossfit, effect.origin.block.x),
     }
     solvers = {
         name: heads_solver(phi, nuisances.fold, nuisances.t, nuisances.y, weight, levels=2, level=1, versus=0,
@@ -312,7 +314,7 @@ def full(_, n=1000, many=50):
     for name in NAMES:
         made = some(replicates(name, rows, SIMULATIONS, 0), 0, many)
         began = time.process_time()
-        anew = effect.origin.refit(made).estimate
+        anew = effect.origin.refit(made, effect.level, effect.versus).estimate
         out[name] = {"anew sd": float(anew.std()), "seconds anew": (time.process_time() - began) / many}
         for which, solver in solvers.items():
             began = time.process_time()

@@ -1,6 +1,8 @@
-"""Rows that tests of effects share."""
+"""Rows that tests of effects share, and what the command says of them."""
 
 import numpy as np
+
+from kokkiri.cli.main import main
 
 KIDNEY = {("A", "small"): (81, 87), ("A", "large"): (192, 263), ("B", "small"): (234, 270), ("B", "large"): (55, 80)}
 STONES = "size -> {treatment, recovered}; treatment -> recovered"
@@ -40,3 +42,23 @@ def categories(n=400, seed=0, doses=3):
     recovered = rng.random(n) < 0.3 + 0.2 * dose / doses - 0.1 * lean
     return {"sex": sex.tolist(), "stage": stage.tolist(), "dose": [f"d{k}" for k in dose],
             "recovered": np.where(recovered, "yes", "no").tolist()}  # fmt: skip
+
+
+def said(capsys, *arguments):
+    """What a command that succeeds prints, within 80 columns."""
+    code = main(["do", *arguments])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert max(map(len, printed.out.splitlines())) <= 80
+    return printed.out
+
+
+def refused(capsys, *arguments):
+    """The four lines of a command that fails, with exit code 2."""
+    code = main(["do", *arguments])
+    printed = capsys.readouterr()
+    assert code == 2
+    assert not printed.out
+    lines = printed.err.rstrip("\n").split("\n")
+    assert [line[:10].strip() for line in lines[1:]] == ["needs", "found", "fix"], lines
+    return printed.err

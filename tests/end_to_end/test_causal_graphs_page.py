@@ -1,15 +1,13 @@
 """What docs/causal-graphs.md says is printed is printed, and its picture is the one that its code draws."""
 
-import io
 import re
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from printed_pages import run_page
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/causal-graphs.md"
-FENCE = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
 def without_rounding(text):
@@ -19,15 +17,9 @@ def without_rounding(text):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """What each block of the page printed, and the folder in which it wrote."""
-    folder, names, blocks = tmp_path_factory.mktemp("page"), {}, []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for code, text in FENCE.findall(PAGE.read_text("utf-8")):
-            with redirect_stdout(io.StringIO()) as printed:
-                exec(compile(code, str(PAGE), "exec"), names)
-            blocks.append((code, text, printed.getvalue()))
-    return folder, blocks
+    """The folder in which each block of the page wrote, and what it printed."""
+    folder = tmp_path_factory.mktemp("page")
+    return folder, run_page(PAGE, folder)
 
 
 def test_every_output_on_the_page_is_what_its_code_prints(page):

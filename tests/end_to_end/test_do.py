@@ -5,10 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from effects_support import STONES, categories, hidden, straight
+from effects_support import STONES, categories, hidden, refused, said, straight
 
 import kokkiri as kk
-from kokkiri.cli.main import main
 from kokkiri.errors import DataError, GraphError, NotIdentified, Unsupported, UsageError
 
 
@@ -29,26 +28,6 @@ def people(tmp_path):
     data["same"] = ["x"] * 300
     data["stray"] = [""] * 5 + data["recovered"][5:]
     return written(tmp_path / "people.csv", data)
-
-
-def said(capsys, *arguments):
-    """What a command that succeeds prints, within 80 columns."""
-    code = main(["do", *arguments])
-    printed = capsys.readouterr()
-    assert code == 0, printed.err
-    assert max(map(len, printed.out.splitlines())) <= 80
-    return printed.out
-
-
-def refused(capsys, *arguments):
-    """The four lines of a command that fails, with exit code 2."""
-    code = main(["do", *arguments])
-    printed = capsys.readouterr()
-    assert code == 2
-    assert not printed.out
-    lines = printed.err.rstrip("\n").split("\n")
-    assert [line[:10].strip() for line in lines[1:]] == ["needs", "found", "fix"], lines
-    return printed.err
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

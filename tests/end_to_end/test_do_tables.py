@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from effects_support import refused, said
 
 import kokkiri as kk
-from kokkiri.cli.main import main
 
 N = 400
 
@@ -52,15 +52,6 @@ def written(path, data, delimiter=","):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     return written(tmp_path_factory.mktemp("do") / "trial.csv", trial())
-
-
-def said(capsys, *arguments):
-    """What a command that succeeds prints, within 80 columns."""
-    code = main(["do", *arguments])
-    printed = capsys.readouterr()
-    assert code == 0, printed.err
-    assert max(map(len, printed.out.splitlines())) <= 80
-    return printed.out
 
 
 def flat(text):
@@ -260,16 +251,6 @@ REFUSED = {
     "interactions with networks": ([*ASK, *ADJUST, "--interact", "age"], "interact is for linear models"),
     "counting a number": ([*ASK, *ADJUST, "--method", "discrete"], "cannot be counted"),
 }  # fmt: skip
-
-
-def refused(capsys, *arguments):
-    """The four lines of a command that fails, with exit code 2."""
-    assert main(["do", *arguments]) == 2
-    printed = capsys.readouterr()
-    assert not printed.out
-    lines = printed.err.rstrip("\n").split("\n")
-    assert [line[:10].strip() for line in lines[1:]] == ["needs", "found", "fix"], lines
-    return printed.err
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,20 +1,13 @@
 """What docs/effects.md says is printed is printed, and its pictures are those that its commands draw."""
 
-import io
 import re
-import shlex
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-
-from kokkiri.cli.main import main
+from printed_pages import run_page
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/effects.md"
-FENCE = re.compile(
-    r"^(<!-- not run[^\n]*\n)?```(python|console)\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
-)
 
 
 def without_rounding(text):
@@ -24,20 +17,9 @@ def without_rounding(text):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """What each block of the page printed, and the folder in which it wrote."""
-    folder, names, blocks = tmp_path_factory.mktemp("page"), {}, []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for skipped, language, code, text in FENCE.findall(PAGE.read_text("utf-8")):
-            if skipped:
-                continue
-            with redirect_stdout(io.StringIO()) as printed:
-                if language == "python":
-                    exec(compile(code, str(PAGE), "exec"), names)
-                else:
-                    assert [main(shlex.split(line[2:])[1:]) for line in code.splitlines()] == [0] * code.count("\n")
-            blocks.append((code, text, printed.getvalue()))
-    return folder, blocks
+    """The folder in which each block of the page wrote, and what it printed."""
+    folder = tmp_path_factory.mktemp("page")
+    return folder, run_page(PAGE, folder)
 
 
 def test_every_output_on_the_page_is_what_its_code_prints(page):

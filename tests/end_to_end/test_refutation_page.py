@@ -1,14 +1,12 @@
 """What docs/refutation.md says is printed is printed, and its pictures are those that its code draws."""
 
-import io
 import re
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from printed_pages import run_page
 
 DOCS = Path(__file__).parents[2] / "docs"
-FENCE = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 
 def rounded(text):
@@ -18,15 +16,9 @@ def rounded(text):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """What each block of the page printed, and the folder in which it wrote."""
-    folder, names, blocks = tmp_path_factory.mktemp("page"), {}, []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for code, text in FENCE.findall((DOCS / "refutation.md").read_text("utf-8")):
-            with redirect_stdout(io.StringIO()) as printed:
-                exec(compile(code, "refutation.md", "exec"), names)
-            blocks.append((code, text, printed.getvalue()))
-    return folder, blocks
+    """The folder in which each block of the page wrote, and what it printed."""
+    folder = tmp_path_factory.mktemp("page")
+    return folder, run_page(DOCS / "refutation.md", folder)
 
 
 def test_every_output_on_the_page_is_what_its_code_prints(page):

@@ -24,7 +24,7 @@ from kokkiri.errors import Unsupported, UsageError
 if TYPE_CHECKING:
     from kokkiri.causal.effect import Effect
 
-FEW = 15  # rows of a setting below which heads of networks convict right estimates more than once in twenty times
+FEW = 15  # rows of a setting below which heads of networks, with four weights each, judge nothing
 NO_PLACEBO = "a treatment dealt by lot leaves the instrument nothing to act through"
 
 

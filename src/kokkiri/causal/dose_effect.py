@@ -14,12 +14,12 @@ from kokkiri.causal.design import doses_of, label, worth_of
 from kokkiri.causal.dose_overlap import dose_overlap
 from kokkiri.causal.doses import GRID, DoseFit, network_doses
 from kokkiri.causal.effect import Effect
-from kokkiri.causal.network_effect import FAR, Networks
-from kokkiri.causal.network_words import foretold_by
+from kokkiri.causal.network_effect import Networks
+from kokkiri.causal.network_words import far_apart, foretold_by
 from kokkiri.causal.quantities import Curve, Sample
 from kokkiri.causal.variables import Rows, Variable
 from kokkiri.errors import DataError, Unsupported, UsageError
-from kokkiri.numerics.dose import knots_of, response, uncorrected
+from kokkiri.numerics.dose import knots_for, knots_of, response, uncorrected
 from kokkiri.numerics.projection import projected, spline
 from kokkiri.phrases import count, joined, percent, plain
 
@@ -97,7 +97,7 @@ def _must_be_among(name: str, value: float, t: Tensor) -> None:
 
 def _seen(t: Tensor, y: Tensor, grid: Tensor, seed: int) -> Tensor:
     """(DRAWS, G) of E[Y | t] on a natural spline, under the weights of the curve."""
-    knots = knots_of(t, max(3, round(1.25 * len(t) ** 0.25)))
+    knots = knots_of(t, knots_for(len(t)))
     weights = projected(y, spline(t, knots), DRAWS, seed, ridge=1e-9)
     return weights @ spline(grid, knots).T
 
@@ -119,9 +119,7 @@ def _told(
     outside = [value for value in (level, versus) if not float(ends[0]) <= value <= float(ends[1])]
     where = f"lies in the outer {percent(TAIL)} of the rows: hardly any row stands for it"
     warnings = [f"{name} = {value:g} {where}" for value in outside]
-    if abs(gap) > FAR * float(draws.std()):
-        warnings.append(f"the correction moves the effect by {abs(gap) / float(draws.std()):.1f} posterior standard "
-                        "deviations: one of the two models is wrong; do not trust the number alone")  # fmt: skip
+    warnings += far_apart(gap, float(draws.std()))
     if fit.doses.raised:
         warnings.append(f"the weights of {count(fit.doses.raised, 'row')} were cut: few are like them at their dose")
     notes = foretold_by("the outcome", fit.outcome), foretold_by("the treatment", fit.treatment)

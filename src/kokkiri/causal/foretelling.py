@@ -48,10 +48,14 @@ class Foreteller:
     steepness: Steepness | None
     runs: tuple[tuple[Outcomes, Propensities], ...]
 
+    def inputs(self, x: Tensor) -> Tensor:
+        """As the default networks are given them."""
+        return x if self.steepness is None else self.steepness(x)
+
     def __call__(self, x: Tensor) -> Foretold:
         """Of rows that none of the networks has seen, x (n, ...): no fold is left out."""
         x = x.float() if x.is_floating_point() or self.steepness is not None else x
-        inputs = x if self.steepness is None else self.steepness(x)
+        inputs = self.inputs(x)
         said = []
         for outcome, treatment in self.runs:
             mean, features = outcome.foretold(x, inputs)

@@ -19,7 +19,7 @@ from kokkiri.causal.asked import Asked
 from kokkiri.causal.effect import Effect
 from kokkiri.causal.foretelling import drifted, recalibrated, with_heads
 from kokkiri.causal.network_rows import Block, Reader, reader_of
-from kokkiri.causal.network_words import foretold_by, how_well
+from kokkiri.causal.network_words import far_apart, foretold_by, how_well
 from kokkiri.causal.networks import CrossFit, embedded, is_columns, network_nuisances, whole
 from kokkiri.causal.quantities import Group, Sample
 from kokkiri.causal.rare_levels import rare_levels
@@ -35,7 +35,6 @@ from kokkiri.phrases import count, joined
 from kokkiri.types import Likelihood
 
 DRAWS = 4000
-FAR = 2.0  # posterior standard deviations between plug-in and correction, from which on neither is to be trusted
 SURE = 0.7  # slope of the propensity's calibration below which it was too sure of itself
 LEAST = {"folds": 2, "repetitions": 1, "replicates": 0, "steps": 1}
 CORRECTIONS = ("one-step", "targeted", "none")
@@ -198,7 +197,7 @@ def computed(origin: NetworkOrigin) -> Effect:
         treatments=asked.treatments, outcome=asked.outcome, event=asked.event, levels=reader.levels, level=level,
         versus=versus, means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
         exact=_exact(crossfit, method), rows=len(block.t), whom=asked.whom, estimand=asked.estimand,
-        adjust=asked.adjust, plugin=plugin, seen_plugin=_seen_means(block.t, block.y, len(reader.levels)),
+        adjust=asked.adjust, plugin=plugin, seen_plugin=seen_means(block.t, block.y, len(reader.levels)),
         plugin_name="without correction", groups=_groups(reader, block, nuisances, draw), along=curve,
         sample=Sample(block.t, block.y, x, reader.names), nuisances=nuisances, origin=origin,
         warnings=(*origin.warnings, *warnings), notes=(*origin.notes, *reader.rare.notes, *notes),
@@ -224,7 +223,8 @@ def _uncorrected(nuisances: Nuisances, whom: Kind, seed: int) -> Tensor:
     return torch.cat(out)
 
 
-def _seen_means(t: Tensor, y: Tensor, levels: int) -> Tensor:
+def seen_means(t: Tensor, y: Tensor, levels: int) -> Tensor:
+    """(K,) mean outcomes of the rows that had each level."""
     had = torch.nn.functional.one_hot(t, levels).double()
     return (had * y[:, None]).sum(0) / had.sum(0)
 
@@ -273,9 +273,8 @@ def told(
     warnings = []
     if method.correction == "none":
         warnings.append("without correction the interval is too narrow: it knows nothing of the networks' errors")
-    elif abs(gap) > FAR * spread:
-        warnings.append(f"the correction moves the effect by {abs(gap) / spread:.1f} posterior standard deviations: "
-                        "one of the two models is wrong; do not trust the number alone")  # fmt: skip
+    else:
+        warnings += far_apart(gap, spread)
     if crossfit.slope < SURE:
         warnings.append(f"the propensity was too sure of itself before calibration: slope {crossfit.slope:.2f}")
     notes = (foretold_by("the outcome", crossfit.outcome), foretold_by("the treatment", crossfit.propensity),

@@ -14,7 +14,7 @@ from kokkiri.causal.covariates import Covariates, encoded
 from kokkiri.causal.design import worth_of
 from kokkiri.causal.rare_levels import Rare
 from kokkiri.causal.settings import levels_of
-from kokkiri.causal.variables import GONE, Coded, Columns, Rows
+from kokkiri.causal.variables import GONE, Columns, Rows, Variable
 from kokkiri.data.columns import Column, Kind
 from kokkiri.data.encoders import TensorEncoder, fit_tensor
 from kokkiri.errors import DataError, Unsupported
@@ -97,10 +97,8 @@ class Reader:
             return None
         if self.asked.along:
             return rows.variables[name].cells.to(torch.float64)
-        coded = rows.variables[name].coded()
-        assert coded is not None
-        named = groups_with_gaps(coded)  # -1, what is missing, is the last of them
-        return torch.tensor([self._known(v, self.groups, f"'{name}'") for v in named])[coded.codes]
+        named, own = groups_of(rows.variables[name])
+        return torch.tensor([self._known(v, self.groups, f"'{name}'") for v in named])[own]
 
     def _known(self, name: str, known: Sequence[str], what: str) -> int:
         if name not in known:
@@ -148,18 +146,17 @@ def _groups_of(asked: Asked, rows: Rows) -> tuple[str, ...]:
                 f"there is no curve along '{variable.name}'", needs="a column of numbers, without gaps",
                 found=variable.column.reason, fix=f"group:{variable.name} for groups",
             )  # fmt: skip
-    if not asked.group:
-        return ()
-    coded = rows.variables[asked.group].coded()
+    return groups_of(rows.variables[asked.group])[0] if asked.group else ()
+
+
+def groups_of(variable: Variable) -> tuple[tuple[str, ...], Tensor]:
+    """Names of groups, and (n,) numbers: the levels, and after them that a value is missing, where one is."""
+    coded = variable.coded()
     if coded is None:
-        raise Unsupported(f"'{asked.group}' makes no groups", needs="a column of few values",
-                          found=rows.variables[asked.group].column.reason, fix="cut it into categories")  # fmt: skip
-    return groups_with_gaps(coded)
-
-
-def groups_with_gaps(coded: Coded) -> tuple[str, ...]:
-    """The levels, and after them that a value is missing, where one is: a group of its own, as in a table of counts."""
-    return (*coded.levels, GONE) if bool((coded.codes < 0).any()) else coded.levels
+        raise Unsupported(f"'{variable.name}' makes no groups", needs="a column of few values",
+                          found=variable.column.reason, fix="cut it into categories")  # fmt: skip
+    names = (*coded.levels, GONE) if bool((coded.codes < 0).any()) else coded.levels
+    return names, coded.codes % len(names)  # -1, what is missing, is the last of them
 
 
 def _numbers(raw: Tensor) -> Tensor:

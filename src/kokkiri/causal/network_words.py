@@ -9,6 +9,7 @@ from kokkiri.phrases import percent, plain
 WORDS = {"constant": "its shares alone", "outcome": "the outcome that is expected", "linear": "a line",
          "linear and outcome": "a line with the outcome that is expected", "network": "networks"}  # fmt: skip
 SHOWN = 0.005  # share below which a candidate is not worth a word
+FAR = 2.0  # posterior standard deviations between plug-in and correction, from which on neither is to be trusted
 NOTHING = 5e-4  # nats a row that are none
 
 
@@ -38,3 +39,11 @@ def how_well(ours: float, shares: float) -> str:
     gain = ours - shares
     size = f"{plain(abs(gain))} nats a row {'better' if gain > 0 else 'worse'}" if abs(gain) > NOTHING else "no better"
     return f"how well the treatment is foretold: {size} than by its shares alone"
+
+
+def far_apart(gap: float, spread: float) -> list[str]:
+    """A warning where the correction moves an effect by more than its posterior allows."""
+    if abs(gap) <= FAR * spread:
+        return []
+    moved = f"the correction moves the effect by {abs(gap) / spread:.1f} posterior standard deviations"
+    return [f"{moved}: one of the two models is wrong; do not trust the number alone"]

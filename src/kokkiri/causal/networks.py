@@ -46,8 +46,7 @@ class CrossFit:
 
     outcome, propensity: weight of each candidate. slope: of the propensity's calibration, below 1 where it was too
     sure. raised: rows whose probability of some level was raised to `least`. score: out of fold, nats a row, of the
-    propensity, and of the best guess without inputs. features: (F, n, D) of the first set's networks, the last hidden
-    layer, for heads that are solved again. foreteller: says the same of other rows. facts: plain values.
+    propensity, and of the best guess without inputs. foreteller: says both of other rows. facts: plain values.
     """
 
     nuisances: Nuisances
@@ -57,7 +56,6 @@ class CrossFit:
     raised: int
     least: float
     score: tuple[float, float]
-    features: Tensor
     foreteller: Foreteller
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -124,7 +122,7 @@ def network_nuisances(
     }  # fmt: skip
     return CrossFit(
         nuisances, made.weights, treated.weights, treated.slope, int((p < least).any(0).sum()), least,
-        (treated.score, treated.constant), made.hidden, Foreteller(steepness, ((made, treated), *again)), facts,
+        (treated.score, treated.constant), Foreteller(steepness, ((made, treated), *again)), facts,
     )  # fmt: skip
 
 

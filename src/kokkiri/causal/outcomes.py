@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kokkiri.causal.arms import Arms
-from kokkiri.causal.crossfit import ROWS, Fitted, Learner, Rows, Sets, crossfit, outputs_of
+from kokkiri.causal.crossfit import Fitted, Learner, Rows, Sets, crossfit, outputs_of
 from kokkiri.causal.lines import lines
 from kokkiri.herd import Herd
 from kokkiri.likelihoods import Bernoulli, Gaussian
@@ -24,14 +24,13 @@ GUESS = 2  # folds of a quick look for the noise
 
 class Outcomes(NamedTuple):
     """mean: (1 + B, K, n), the whole sets together and each replicate. features: (M, F, n, K C) what the mixture says
-    of every row, on the scale of the network's outputs. hidden: (F, n, D). weights: of the candidates, over all rows.
+    of every row, on the scale of the network's outputs. weights: of the candidates, over all rows.
     noise: root mean square out of fold, in the units of y. fold: (M, n) of the whole sets. parts: what can
     predict other inputs.
     """
 
     mean: Tensor
     features: Tensor
-    hidden: Tensor
     weights: dict[str, float]
     noise: float
     fold: Tensor
@@ -130,10 +129,8 @@ def outcomes(
         mean = torch.cat([mean, torch.stack(again).sum(0)])
     found = mean * units.scale + units.shift
     parts = tuple(Part(of[one.name], arms[one.name], fitted[one.name][0].herd, one.raw) for one in used)
-    last = order[-1]
-    phi = hidden(fitted[last.name][0].herd[list(range(sets.folds))], x if last.raw else inputs)
     rms = float((y - found[0].gather(0, t[None])[0]).square().mean().sqrt())
-    return Outcomes(found, features, phi, weights, rms, whole.fold, parts, (units.shift, units.scale))
+    return Outcomes(found, features, weights, rms, whole.fold, parts, (units.shift, units.scale))
 
 
 def _fitted(rows: Rows, sets: Sets, one: Learner, arms: Arms, seed: int, first: int = 0) -> Fitted:
@@ -173,32 +170,6 @@ def drawn(likelihood: Likelihood, mean: Tensor, noise: float, residual: Tensor, 
             rate = rate * more * torch.from_numpy(gamma)
         return torch.poisson(rate, generator=rng)
     return mean + residual * (2.0 * torch.randint(2, (len(mean),), generator=rng).double() - 1)
-
-
-def hidden(herd: Herd, x: Tensor) -> Tensor:
-    """(R, n, D) what goes into the last affine map of each replica; beside it the inputs, where they are few."""
-    out = []
-    for r in range(len(herd)):
-        module, seen = herd.module(r), []
-        last = [m for m in module.modules() if isinstance(m, nn.Linear) and m.out_features == _width(module)][-1:]
-        skip = getattr(module, "skip", None)
-        at = getattr(module, "output", None) if isinstance(getattr(module, "output", None), nn.Linear) else None
-        where = at if at is not None else last[0] if last else None
-        if where is None:
-            return x.flatten(1).expand(len(herd), -1, -1)
-        handle = where.register_forward_pre_hook(lambda _m, args, seen=seen: seen.append(args[0].detach()))
-        with torch.no_grad():
-            for start in range(0, len(x), ROWS):
-                module(x[start : start + ROWS])
-        handle.remove()
-        phi = torch.cat(seen)
-        out.append(torch.cat([phi, x.flatten(1)], 1) if skip is not None else phi)
-    return torch.stack(out)
-
-
-def _width(module: nn.Module) -> int:
-    linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
-    return linear[-1].out_features if linear else -1
 
 
 def _guess(rows: Rows, sets: Sets, one: Learner, own: Gaussian, levels: int, most: float, seed: int) -> float:

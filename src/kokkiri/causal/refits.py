@@ -12,48 +12,46 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kokkiri.causal.crossfit import Sets
+from kokkiri.causal.crossfit import ROWS, Sets
 from kokkiri.causal.networks import CrossFit, embedded, is_columns, learner, learners_of, steep, whole
 from kokkiri.causal.outcomes import outcomes
 from kokkiri.causal.propensities import propensities
-from kokkiri.causal.solvers import predictions
+from kokkiri.causal.solvers import heads_solver, predictions
 from kokkiri.likelihoods import Bernoulli, Gaussian
-from kokkiri.numerics.effects import Kind, Nuisances, average, dirichlet, scores
-from kokkiri.numerics.heads import Heads, Replicates, freeze, precisions, solve
+from kokkiri.numerics.effects import dirichlet
+from kokkiri.numerics.heads import Replicates
+from kokkiri.numerics.one_step import estimates, parts
 from kokkiri.numerics.random import key
 from kokkiri.types import Likelihood
 
 CHUNK = 50  # draws at once
 
 
-def head_draws(found: CrossFit, draws: int, seed: int = 0, kind: Kind = "average", *, hidden: bool = False) -> Tensor:
-    """(draws, K) of θ, outcome and propensity solved anew in each draw on what the networks predict out of fold.
+def head_draws(found: CrossFit, draws: int, seed: int = 0, *, x: Tensor | None = None) -> Tensor:
+    """(draws,) of the average effect of level 1 against 0, outcome and propensity solved anew in each draw on what the
+    networks predict out of fold.
 
-    hidden: on their last hidden layers instead, which have learnt noise by heart that the heads then weigh anew: draws
-    scatter more than those of networks trained anew do (benchmarks/results/refuters.md).
+    x: the inputs, for heads on the networks' last hidden layers instead, which have learnt noise by heart that the
+    heads then weigh anew: draws scatter more (benchmarks/results/refuters.md).
     """
-    nuisances = found.nuisances
-    features = found.features if hidden else predictions(nuisances.outcome, nuisances.propensity)
-    frozen = freeze(features, nuisances.fold)
-    weight = torch.ones_like(nuisances.y) if nuisances.weight is None else nuisances.weight
-    prior = precisions(frozen, nuisances.levels, nuisances.t, nuisances.y, weight)
-    out = []
-    for w in dirichlet(len(weight), draws, seed, nuisances.weight).split(CHUNK):
-        given = Replicates(nuisances.t[None], nuisances.y[None], w)
-        out.append(_means(nuisances, solve(frozen, nuisances.levels, given, prior), w, kind))
-    return torch.cat(out)
+    n = found.nuisances
+    features = predictions(n.outcome, n.propensity) if x is None else hidden_layers(found, x)
+    weight = torch.ones_like(n.y) if n.weight is None else n.weight
+    solver = heads_solver(features, n.fold, n.t, n.y, weight, levels=n.levels, level=1, versus=0, floor=n.least)
+    return solver(Replicates(n.t[None], n.y[None], dirichlet(len(n.y), draws, seed, n.weight))).estimate
 
 
 def network_draws(
-    found: CrossFit, x: Tensor, draws: int, seed: int = 0, kind: Kind = "average", *,
+    found: CrossFit, x: Tensor, draws: int, seed: int = 0, *,
     likelihood: Likelihood | None = None, network: Callable[[int], nn.Module] | None = None,
     propensity: Callable[[int], nn.Module] | None = None,
 ) -> Tensor:  # fmt: skip
-    """(draws, K) of θ, all networks trained anew in each draw: as many as the cross-fit has. x, …: as they were.
+    """(draws,) of the same, all networks trained anew in each draw: as many as the cross-fit has. x, …: as they were.
 
     Folds and initial weights are the same in all draws, which so differ in their rows' weights and in nothing else.
     """
-    nuisances, steps, out = found.nuisances, found.facts["steps"], []
+    nuisances, steps = found.nuisances, found.facts["steps"]
+    out: list[Tensor] = []
     n, t, y, levels = len(nuisances.y), nuisances.t, nuisances.y, nuisances.levels
     if likelihood is None:
         likelihood = Bernoulli() if bool(((y == 0) | (y == 1)).all()) else Gaussian()
@@ -68,15 +66,33 @@ def network_draws(
         sets = Sets(*each, found.facts["folds"], 1, starts=many)
         made = outcomes(x, inputs, t, y, likelihood, levels, sets, used, own, found.facts["noise"])
         treated = propensities(x, inputs, t, levels, sets, made.features, net, own, None, names)
-        heads = (v.unflatten(0, (len(w), many)).mean(1) for v in (made.mean, treated.probability))
-        out.append(_means(nuisances, Heads(*heads), w, kind))
+        mu, e = (v.unflatten(0, (len(w), many)).mean(1) for v in (made.mean, treated.probability))
+        out.append(estimates(parts(t[None], y[None], mu, e, 1, 0, floor=nuisances.least), w).estimate)
     return torch.cat(out)
 
 
-def _means(nuisances: Nuisances, heads: Heads, w: Tensor, kind: Kind) -> Tensor:
-    """(R, K): the score's weighted mean under each draw's own models."""
-    out = [
-        average(scores(nuisances._replace(outcome=mu, propensity=e), kind), one)
-        for mu, e, one in zip(heads.outcome, heads.propensity, w, strict=True)
-    ]
-    return torch.stack(out)
+def hidden_layers(found: CrossFit, x: Tensor) -> Tensor:
+    """(F, n, D) what goes into the last affine map of the first cross-fit's networks; beside it the inputs, where a
+    network adds them there.
+    """
+    foreteller = found.foreteller
+    part = foreteller.runs[0][0].parts[-1]
+    seen = x if part.raw else foreteller.inputs(x)
+    return torch.stack([_into_last(part.herd.module(r), seen) for r in range(int(found.facts["folds"]))])
+
+
+def _into_last(module: nn.Module, x: Tensor) -> Tensor:
+    """(n, D) of one network; the inputs where it has no affine map."""
+    affine = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    output = getattr(module, "output", None)
+    last = output if isinstance(output, nn.Linear) else affine[-1] if affine else None
+    if last is None:
+        return x.flatten(1)
+    into: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _module, args: into.append(args[0].detach()))
+    with torch.no_grad():
+        for rows in x.split(ROWS):
+            module(rows)
+    handle.remove()
+    skip = [x.flatten(1)] if getattr(module, "skip", None) is not None else []
+    return torch.cat([torch.cat(into), *skip], 1)

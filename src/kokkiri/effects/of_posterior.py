@@ -18,8 +18,8 @@ from kokkiri.causal.asked import Asked, Value, pair_of
 from kokkiri.causal.covariates import encoded
 from kokkiri.causal.design import label, worth_of
 from kokkiri.causal.effect import Effect
-from kokkiri.causal.network_effect import DRAWS, Networks, seen_draws, told
-from kokkiri.causal.network_rows import groups_with_gaps
+from kokkiri.causal.network_effect import DRAWS, Networks, seen_draws, seen_means, told
+from kokkiri.causal.network_rows import groups_of
 from kokkiri.causal.quantities import Curve, Group, Sample
 from kokkiri.causal.variables import Rows, Variable
 from kokkiri.data.columns import Column, Kind
@@ -141,7 +141,6 @@ def _levels(
     draw = lambda mask: _corrected(nuisances, mu, mask, asked.seed, method.correction)
     means = draw(whom)
     plugin = (nuisances.outcome * about).sum(1) / about.sum()
-    had = torch.nn.functional.one_hot(coded.codes, len(coded.levels)).double()
     warnings, notes, facts = told(crossfit, means, plugin, i, j, method)
     groups = _groups(asked, rows, nuisances, draw)
     return Effect(
@@ -149,7 +148,7 @@ def _levels(
         means=means, seen=seen_draws(nuisances, asked.seed), method="networks",
         exact=f"approximate: a posterior of fit, {count(PARAMETERS, 'draw')} of its parameters, corrected draw by draw",
         rows=len(y), whom=asked.whom, estimand=asked.estimand, adjust=asked.adjust, plugin=plugin,
-        seen_plugin=(had * y[:, None]).sum(0) / had.sum(0), plugin_name="without correction", groups=groups,
+        seen_plugin=seen_means(coded.codes, y, len(coded.levels)), plugin_name="without correction", groups=groups,
         sample=Sample(coded.codes, y, x, covariates.names), nuisances=nuisances,
         warnings=(*_warnings(answers.post, answers.rows), *warnings), notes=(*rows.notes, *notes[-1:]),
         facts={"seed": asked.seed, **facts},
@@ -247,14 +246,10 @@ def _groups(
 ) -> tuple[Group, ...]:  # fmt: skip
     if not asked.group:
         return ()
-    coded = rows.variables[asked.group].coded()
-    if coded is None:
-        raise Unsupported(f"'{asked.group}' makes no groups", needs="a column of few values",
-                          found=rows.variables[asked.group].column.reason, fix="cut it into categories")  # fmt: skip
     out = []
-    names = groups_with_gaps(coded)
+    names, own = groups_of(rows.variables[asked.group])
     for k, value in enumerate(names):
-        inside = (coded.codes % len(names) == k).double()  # -1, what is missing, is the last of them
+        inside = (own == k).double()
         seen = seen_draws(nuisances._replace(weight=inside + 1e-12), asked.seed)
         out.append(Group(asked.group, value, float(inside.mean()), draw(inside), seen))
     return tuple(out)

@@ -18,10 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kokkiri.numerics.effects import dirichlet
-from kokkiri.numerics.projection import spline
-
-_NUMBERS = 8_000_000
+from kokkiri.numerics.effects import bootstrap_weights
+from kokkiri.numerics.projection import projected, spline
 
 
 class Doses(NamedTuple):
@@ -103,28 +101,21 @@ def knots_of(t: Tensor, many: int) -> Tensor:
     return torch.unique(t.double().quantile(at))
 
 
+def knots_for(n: int) -> int:
+    """How many knots n rows bear: they grow as n^(1/4), six at 500 rows."""
+    return max(3, round(1.25 * n**0.25))
+
+
 def response(doses: Doses, draws: int = 2000, seed: int = 0, knots: int | None = None) -> Tensor:
-    """(draws, G) of the corrected curve. knots: of the correction; grows as n^(1/4), six at 500 rows, by default."""
+    """(draws, G) of the corrected curve. knots: of the correction, `knots_for` by default."""
     n = len(doses.t)
-    at = knots_of(doses.t, knots or max(3, round(1.25 * n**0.25)))
+    at = knots_of(doses.t, knots or knots_for(n))
     inside = lambda t: t.clamp(float(at[0]), float(at[-1]))  # the correction is flat beyond what rows can tell
-    basis, there = spline(inside(doses.t), at), spline(inside(doses.grid), at)
     rest = (doses.y - doses.own) * doses.ratio
-    width = basis.shape[1]
-    i, j = torch.triu_indices(width, width)
-    pairs, moments = basis[:, i] * basis[:, j], basis * rest.unsqueeze(1)
-    out, size = [], max(1, _NUMBERS // n)
-    for k, start in enumerate(range(0, draws, size)):
-        w = dirichlet(n, min(size, draws - start), seed + 7919 * k, doses.weight)
-        gram = torch.empty(len(w), width, width, dtype=torch.float64)
-        packed = w @ pairs
-        gram[:, i, j] = packed
-        gram[:, j, i] = packed
-        gram = gram + 1e-9 * torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1))
-        beta = torch.cholesky_solve((w @ moments).unsqueeze(-1), torch.linalg.cholesky(gram)).squeeze(-1)
-        total = w.sum(1, keepdim=True)
-        out.append(w @ doses.outcome.T / total + beta @ there.T)
-    return torch.cat(out)
+    beta = projected(rest, spline(inside(doses.t), at), draws, seed, doses.weight, ridge=1e-9)
+    weights = bootstrap_weights(n, draws, seed, doses.weight)  # those of the correction, once more
+    plain = torch.cat([w @ doses.outcome.T / w.sum(1, keepdim=True) for w in weights])
+    return plain + beta @ spline(inside(doses.grid), at).T
 
 
 def uncorrected(doses: Doses) -> Tensor:

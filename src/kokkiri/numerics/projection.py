@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from kokkiri.errors import UsageError
-from kokkiri.numerics.effects import Nuisances, dirichlet, scores
-
-_NUMBERS = 8_000_000  # of floating point in memory at once
+from kokkiri.numerics.effects import Nuisances, bootstrap_weights, scores
 
 
 class Band(NamedTuple):
@@ -51,10 +49,8 @@ def projected(
     n, width = b.shape
     i, j = torch.triu_indices(width, width)
     pairs = b[:, i] * b[:, j]
-    size = max(1, _NUMBERS // n)
     out = []
-    for k, start in enumerate(range(0, draws, size)):
-        w = dirichlet(n, min(size, draws - start), seed + 7919 * k, weight)
+    for w in bootstrap_weights(n, draws, seed, weight):
         packed = w @ pairs
         gram = torch.empty(len(w), width, width, dtype=torch.float64)
         gram[:, i, j] = packed
