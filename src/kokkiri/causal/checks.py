@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kokkiri.causal import measures
 from kokkiri.causal.balance import Balance, balance_of
 from kokkiri.causal.discrete import needed
-from kokkiri.causal.effect_words import NO_REFUTERS
+from kokkiri.causal.effect_words import NO_REFUTERS, spoken
 from kokkiri.causal.ground import Ground
 from kokkiri.causal.overlap import Overlap, overlap_of
 from kokkiri.causal.refutation import Refutation, eased
@@ -38,8 +38,9 @@ def overlap(effect: Effect) -> Overlap | None:
         return None
     least = float(effect.facts.get("least propensity", 0.0))
     raised = (ground.propensity[[ground.level, ground.versus]] < least).any(0)  # others are compared with nothing
+    names = spoken(effect, effect.level), spoken(effect, effect.versus)
     return overlap_of(
-        ground.t, ground.propensity, level=ground.level, versus=ground.versus, names=_arms(effect),
+        ground.t, ground.propensity, level=ground.level, versus=ground.versus, names=names,
         outcome=ground.outcome, whom=ground.whom, clipped=int(raised.sum()),
     )  # fmt: skip
 
@@ -191,17 +192,6 @@ def must_be_draws(draws: int, rows: int) -> int:
         raise UsageError(f"draws={draws} says too little", needs="100 at least, to know the ends of an interval",
                          found=str(draws), fix="draws=1000")  # fmt: skip
     return max(200, min(draws, 50_000_000 // max(rows, 1))) if draws > 200 else draws
-
-
-def _arms(effect: Effect) -> tuple[str, str]:
-    """The two settings as people say them: the bare level where it is a word, with its column where it is a number."""
-    named = []
-    for k in (effect.level, effect.versus):
-        word = effect.levels[k]
-        says = any(c.isalpha() for c in word) and word.casefold() not in {"yes", "no", "true", "false"}
-        bare = says or len(effect.treatments) > 1
-        named.append(word if bare else f"{effect.treatment} = {word}")
-    return named[0], named[1]
 
 
 def _interactions(effect: Effect) -> tuple[int, ...]:

@@ -35,11 +35,9 @@ def is_dose(variables: Sequence[Variable]) -> bool:
 
 def doses(asked: Asked, rows: Rows, adjust: Sequence[str], method: Networks) -> Effect:
     """The posterior of the difference between two doses, and of the whole curve."""
-    if asked.whom != "average" or asked.group or asked.along:
-        raise Unsupported(
-            "there are no treated of a treatment that is a number", needs="the average effect",
-            found=asked.whom if asked.whom != "average" else joined([*asked.given]), fix="leave the estimand out",
-        )  # fmt: skip
+    if asked.whom != "average":
+        raise Unsupported("there are no treated of a treatment that is a number", needs="the average effect",
+                          found=asked.whom, fix="leave the estimand out")  # fmt: skip
     if method.network is not None or method.correction != "one-step":
         raise Unsupported("doses have networks and a correction of their own", needs="neither network nor correction",
                           found=f"correction={method.correction!r}", fix="method='networks'")  # fmt: skip

@@ -73,8 +73,13 @@ def header(effect: Effect) -> str:
 
 
 def had(effect: Effect) -> str:
-    """The setting of those whose effect is asked for, with its column where it does not speak for itself."""
-    word = effect.levels[effect.level if effect.whom == "treated" else effect.versus]
+    """The setting of those whose effect is asked for."""
+    return spoken(effect, effect.level if effect.whom == "treated" else effect.versus)
+
+
+def spoken(effect: Effect, level: int) -> str:
+    """A setting as people say it: the bare level, with its column where it does not speak for itself."""
+    word = effect.levels[level]
     speaks = any(c.isalpha() for c in word) and word.casefold() not in PLAIN
     return word if speaks or len(effect.treatments) > 1 else f"{effect.treatment} = {word}"
 
